@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The transport's public interface: move a virtual machine from one process to another on the
+ * same host. It knows sockets, pipes and memory; what a virtual machine is, it learns from the
+ * callbacks of LmHostOps.
+ *
+ * Conventions
+ *   - A function that can fail returns 0 or a negative errno value and sets *errp (domain
+ *     LM_ERROR) to one line of text; on failure its outputs are untouched.
+ *   - Sizes and offsets are in bytes and say so; times are in milliseconds or nanoseconds and
+ *     say so; times of day are CLOCK_MONOTONIC, which both processes share.
+ *   - A descriptor that is passed in stays the caller's unless the comment says "takes".
+ */
+#ifndef MIGRATION_LOCALHOST_H
+#define MIGRATION_LOCALHOST_H
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+/* ------------------------------------------------------------------ errors */
+
+#define LM_ERROR (lm_error_quark())
+GQuark lm_error_quark(void);
+
+typedef enum LmErrorCode {
+	LM_ERROR_FAILED,    /* a system call or the host said no; the text has both */
+	LM_ERROR_REFUSED,   /* known before the VM stopped; nothing was touched */
+	LM_ERROR_PROTOCOL,  /* the peer sent what the protocol does not allow */
+	LM_ERROR_PEER,	    /* the peer reported this error */
+	LM_ERROR_GONE,	    /* the peer closed the socket or died */
+	LM_ERROR_TIMEOUT,   /* a deadline passed */
+	LM_ERROR_CANCELLED, /* the user cancelled */
+	LM_ERROR_LOST,	    /* guest memory went with the peer: the VM must not run again */
+} LmErrorCode;
+
+/* --------------------------------------------------------------- inventory */
+
+/*
+ * What both machines must have in common, in words. A trait is present on both sides with the
+ * same kind, key and identity, or the handover is refused. The label is what a person reads:
+ * for a drive, the identity is the image's device and inode number, the label its file name.
+ */
+typedef struct LmTrait {
+	char *kind;	/* "machine type", "device", "drive" ...; at most 64 bytes */
+	char *key;	/* "" where there is one of its kind; at most 1024 bytes */
+	char *identity; /* at most 4096 bytes */
+	char *label;	/* at most 4096 bytes; "" means the identity */
+} LmTrait;
+
+/* What is said of a process in messages and status reports, and not compared. */
+typedef struct LmInventory {
+	char *host_version; /* "7.2.22 (Debian ...)"; at most 256 bytes */
+	GPtrArray *traits;  /* of LmTrait, owned */
+	GPtrArray *regions; /* of LmRegion, owned */
+} LmInventory;
+
+LmInventory *lm_inventory_new(void);
+void lm_inventory_free(LmInventory *inventory);
+/* Copies its arguments; @label may be NULL. */
+void lm_inventory_add_trait(LmInventory *inventory, const char *kind, const char *key,
+			    const char *identity, const char *label);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LmInventory, lm_inventory_free)
+
+/* ------------------------------------------------------------- RAM regions */
+
+typedef enum LmWay {
+	LM_WAY_FLIP, /* the pages go through pipes; the source releases them as they go */
+	LM_WAY_PASS, /* shared memory: one descriptor goes */
+} LmWay;
+const char *lm_way_name(LmWay way);
+
+typedef enum LmRegionFlags {
+	LM_REGION_SHARED = 1 << 0,     /* mapped MAP_SHARED */
+	LM_REGION_RESIZABLE = 1 << 1,  /* the destination may change used_bytes, up to max_bytes */
+	LM_REGION_NORESERVE = 1 << 2,  /* mapped MAP_NORESERVE */
+	LM_REGION_NAMED_FILE = 1 << 3, /* private over a file that others can see: all its pages
+					* are sent, touched or not, for what the file holds may
+					* differ from what the destination maps */
+} LmRegionFlags;
+
+/* One RAM block of the machine, as this process has it. */
+typedef struct LmRegion {
+	char *name;	    /* unique in its machine; at most 255 bytes */
+	guint8 *host;	    /* address in this process, page aligned */
+	guint64 used_bytes; /* a multiple of the base page */
+	guint64 max_bytes;
+	guint64 page_bytes; /* 4 KiB, or the huge page of hugetlbfs */
+	LmRegionFlags flags;
+	int fd; /* what it maps, -1 if anonymous; the host's */
+	guint64 fd_offset_bytes;
+	guint64 dev, ino; /* of fd, 0 if anonymous */
+	void *opaque;	  /* the host's own handle */
+
+	/* Below: the session's. */
+	LmWay way;
+	/*
+	 * One bit per base page: its content is in this process and belongs to the guest. While
+	 * pages flip, a bit is set in one of the two processes only; NULL until scanned.
+	 */
+	gulong *here;
+	gulong *populated;	 /* on the source: as here was when it was scanned */
+	guint8 *kept;		 /* on the source: a copy of what is populated, or NULL */
+	guint64 peer_address;	 /* on the source: of the region in the destination */
+	guint64 populated_bytes; /* on the source: what the scan found */
+	guint64 skipped_bytes;	 /* on the source: never touched by the guest */
+	guint64 moved_bytes;	 /* gone to (source) or come from (destination) the peer */
+} LmRegion;
+
+LmRegion *lm_region_new(const char *name);
+void lm_region_free(LmRegion *region);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LmRegion, lm_region_free)
+
+/* ------------------------------------------------------------- the session */
+
+typedef enum LmRole { LM_ROLE_SOURCE, LM_ROLE_DESTINATION } LmRole;
+
+/* The stages, in the order in which both sides walk them (migration/local/stage.c). */
+typedef enum LmStage {
+	LM_STAGE_HELLO,	  /* versions, process ids, traits, the ledger */
+	LM_STAGE_REGIONS, /* RAM regions matched, descriptors and pipes exchanged */
+	LM_STAGE_STOP,	  /* the VM stops; the clock of the downtime starts */
+	LM_STAGE_FLIP,	  /* pages through the pipes */
+	LM_STAGE_DEVICES, /* disks inactivated, device state saved and sent */
+	LM_STAGE_LOAD,	  /* device state loaded, disks activated */
+	LM_STAGE_COMMIT,  /* the ledger changes hands; the destination runs */
+	LM_STAGE__MAX,
+} LmStage;
+const char *lm_stage_name(LmStage stage);
+
+typedef enum LmState {
+	LM_STATE_NONE,
+	LM_STATE_SETUP,	 /* hello and regions; waiting for a peer counts too */
+	LM_STATE_ACTIVE, /* stopped; pages move */
+	LM_STATE_DEVICE, /* device state saved, sent, loaded */
+	LM_STATE_COMPLETED,
+	LM_STATE_FAILED,
+	LM_STATE_CANCELLED,
+} LmState;
+const char *lm_state_name(LmState state);
+
+/* Whether the VM may run in this process after the session has ended. */
+typedef enum LmOutcome {
+	LM_OUTCOME_HERE,      /* source: never left, or came back whole */
+	LM_OUTCOME_GONE,      /* source: the VM runs in the destination */
+	LM_OUTCOME_LOST,      /* source: pages went with a dead destination */
+	LM_OUTCOME_TAKEN,     /* destination: the VM runs here */
+	LM_OUTCOME_UNTOUCHED, /* destination: may wait for another source */
+	LM_OUTCOME_SPOILT,    /* destination: its devices or memory were written; must exit */
+} LmOutcome;
+
+typedef enum LmEngine {
+	LM_ENGINE_AUTO,
+	LM_ENGINE_VMSPLICE,	    /* references to pages through a pipe, one copy */
+	LM_ENGINE_PROCESS_VM_READV, /* the receiver copies from the sender's address space */
+} LmEngine;
+const char *lm_engine_name(LmEngine engine);
+
+typedef enum LmSwitch { LM_SWITCH_AUTO, LM_SWITCH_ON, LM_SWITCH_OFF } LmSwitch;
+
+#define LM_CHANNELS_MAX	       16
+#define LM_DEADLINE_MS_DEFAULT 10000
+#define LM_DEADLINE_MS_MAX     3600000
+
+typedef struct LmOptions {
+	guint channels;	   /* pipes; 0: as many as suit this host */
+	guint deadline_ms; /* longest wait for the peer to make progress; 0: the default */
+	LmEngine engine;
+	LmSwitch io_uring;
+	const char *fault; /* see migration/local/fault.h; NULL: none; for tests */
+} LmOptions;
+
+/*
+ * What the session needs of its host. All are called from the thread that runs
+ * lm_session_run, one at a time; those of the other role may be NULL. An error text is shown to
+ * the user as it is.
+ */
+typedef struct LmHostOps {
+	/* Both: fills @inventory; refuses (LM_ERROR_REFUSED) what must not be handed over. */
+	int (*describe)(void *opaque, LmInventory *inventory, GError **errp);
+	/* Both: the state or a stage changed; must not block for long. */
+	void (*changed)(void *opaque);
+
+	/* Source: stop the VM. Undone by resume, unless it is refused (LM_ERROR_REFUSED): then the
+	 * VM was not touched. */
+	int (*stop)(void *opaque, GError **errp);
+	/*
+	 * Source: let go of the disks and save the device state; *@state_fd is a new memfd or
+	 * file positioned anywhere, which becomes the caller's. Undone by resume.
+	 */
+	int (*save)(void *opaque, int *state_fd, GError **errp);
+	/* Source: take the disks back and run on, as before stop. */
+	int (*resume)(void *opaque, GError **errp);
+	/* Source: the VM runs elsewhere; never run it again. */
+	void (*gone)(void *opaque);
+	/* Source: the VM cannot run anywhere; never run it again. */
+	void (*lost)(void *opaque, const char *why);
+
+	/* Destination: give @region this used size. */
+	int (*resize)(void *opaque, LmRegion *region, guint64 used_bytes, GError **errp);
+	/* Destination: @region now maps its fd at its address; make the host's record true. */
+	int (*adopted)(void *opaque, LmRegion *region, int fd, GError **errp);
+	/* Destination: load the device state from @state_fd, which stays the caller's. */
+	int (*load)(void *opaque, int state_fd, GError **errp);
+	/* Destination: take the disks, whatever can fail; undone by deactivate. */
+	int (*activate)(void *opaque, GError **errp);
+	void (*deactivate)(void *opaque);
+	/* Destination: the VM is ours; run it, or leave it paused as it was. Cannot fail. */
+	void (*run)(void *opaque);
+} LmHostOps;
+
+typedef struct LmRegionStatus {
+	char *name;
+	LmWay way;
+	guint64 used_bytes, populated_bytes, moved_bytes, skipped_bytes;
+} LmRegionStatus;
+
+/* A snapshot; free with lm_status_clear. */
+typedef struct LmStatus {
+	LmRole role;
+	LmState state;
+	LmStage stage;			/* the one under way, or where it ended */
+	gint64 stage_us[LM_STAGE__MAX]; /* -1: not reached */
+	gint64 downtime_us;		/* source: stop to run; -1: did not stop */
+	gint64 total_us;
+	guint64 populated_bytes, flipped_bytes, returned_bytes, skipped_bytes, lost_bytes;
+	guint64 device_state_bytes;
+	guint channels;
+	LmEngine engine;
+	gboolean io_uring;
+	gint peer_pid; /* 0: not known yet */
+	char *peer_version;
+	char *error;	    /* NULL: none */
+	GPtrArray *regions; /* of LmRegionStatus; may be empty */
+} LmStatus;
+void lm_status_clear(LmStatus *status);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LmStatus, lm_status_clear)
+
+typedef struct LmSession LmSession;
+
+/* @ops must outlive the session. @options is copied. */
+LmSession *lm_session_new(LmRole role, const LmHostOps *ops, void *opaque,
+			  const LmOptions *options);
+void lm_session_free(LmSession *session);
+/*
+ * Walks the stages over the connected socket @fd, which it takes. Blocks; every wait has a
+ * deadline. Returns 0 when the destination runs the VM. On failure everything that can be
+ * undone has been undone; *outcome is set in both cases. Once per session.
+ */
+int lm_session_run(LmSession *session, int fd, LmOutcome *outcome, GError **errp);
+/* From any thread. Before the commit the VM stays in the source; after it, no effect. */
+void lm_session_cancel(LmSession *session);
+/* From any thread, at any time between new and free. */
+void lm_session_query(LmSession *session, LmStatus *status);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LmSession, lm_session_free)
+
+/* ------------------------------------------------------------- the sockets */
+
+/* Parses "unix:PATH" to a path that the caller frees; NULL and *errp if it is no such thing. */
+char *lm_uri_parse(const char *uri, GError **errp);
+/*
+ * Connects to @path. Refuses a path that is no socket or is not owned by this user or root, and
+ * a listener (SO_PEERCRED) of another user. Returns the descriptor (close-on-exec) or -errno.
+ */
+int lm_connect(const char *path, guint deadline_ms, GError **errp);
+
+typedef struct LmListener LmListener;
+/*
+ * Binds and listens at @path, mode 0600 from the start. A socket left behind by a dead process
+ * of this user is replaced; one that is in use, anything that is no socket and another user's
+ * are refused.
+ */
+LmListener *lm_listen(const char *path, GError **errp);
+/*
+ * Waits without a deadline until a peer of this user or root connects, or @listener is
+ * interrupted (-ECANCELED). Others are turned away and do not end the wait. Returns the
+ * descriptor (close-on-exec) or -errno.
+ */
+int lm_accept(LmListener *listener, GError **errp);
+/* From any thread: how many were turned away so far. */
+guint lm_listener_turned_away(const LmListener *listener);
+/* From any thread: a running and every later lm_accept returns -ECANCELED. */
+void lm_listener_interrupt(LmListener *listener);
+/* Closes, and removes the path if it is still this socket. */
+void lm_listener_free(LmListener *listener);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LmListener, lm_listener_free)
+
+G_END_DECLS
+
+#endif

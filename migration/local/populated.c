@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which pages of a region have content of their own.
+ *
+ * A guest rarely touches all of its memory, and what it never touched need not be read, sent or
+ * received. PAGEMAP_SCAN walks page tables and returns ranges, some tens of GiB a millisecond for
+ * holes; /proc/self/pagemap costs eight bytes a page, and cannot tell the zero page (a page that
+ * was read, never written) from content, which is merely wasteful.
+ */
+#include "populated.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "region.h"
+
+/* linux/fs.h, since Linux 6.7; named apart, for newer headers have them. */
+#define SCAN_IS_FILE	(1u << 2)
+#define SCAN_IS_PRESENT (1u << 3)
+#define SCAN_IS_SWAPPED (1u << 4)
+#define SCAN_IS_PFNZERO (1u << 5)
+#define SCAN_VECTORS	1024
+
+typedef struct ScanRange {
+	guint64 start, end, categories;
+} ScanRange;
+
+typedef struct ScanArgument {
+	guint64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	guint64 category_inverted, category_mask, category_anyof_mask, return_mask;
+} ScanArgument;
+#define SCAN_IOCTL _IOWR('f', 16, ScanArgument)
+G_STATIC_ASSERT(sizeof(ScanArgument) == 96);
+
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT (1ull << 63)
+#define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_FILE	(1ull << 61)
+#define PAGEMAP_ENTRIES 4096
+
+/* What is not anonymous in a private mapping of a file is the file's, not the guest's. */
+static gboolean file_pages_are_content(const LmRegion *region)
+{
+	return region->fd == -1 || (region->flags & LM_REGION_SHARED);
+}
+
+static void set_addresses(LmRegion *region, guint64 start, guint64 end)
+{
+	LmRange range = {
+		.offset_bytes = start - (guint64)(guintptr)region->host,
+		.length_bytes = end - start,
+	};
+
+	lm_region_bitmap_set(region, &range);
+}
+
+static int scan(LmRegion *region, int pagemap_fd, GError **errp)
+{
+	g_autofree ScanRange *found = g_new(ScanRange, SCAN_VECTORS);
+	guint64 start = (guint64)(guintptr)region->host;
+	ScanArgument argument = {
+		.size = sizeof(argument),
+		.start = start,
+		.end = start + region->used_bytes,
+		.vec = (guint64)(guintptr)found,
+		.vec_len = SCAN_VECTORS,
+		.category_inverted = SCAN_IS_PFNZERO,
+		.category_mask = SCAN_IS_PFNZERO,
+		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
+	};
+
+	if (!file_pages_are_content(region)) {
+		argument.category_inverted |= SCAN_IS_FILE;
+		argument.category_mask |= SCAN_IS_FILE;
+	}
+	while (argument.start < argument.end) {
+		int count = ioctl(pagemap_fd, SCAN_IOCTL, &argument);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0)
+			return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
+					     "cannot scan the pages of RAM block %s", region->name);
+		for (int i = 0; i < count; i++)
+			set_addresses(region, found[i].start, found[i].end);
+		if (argument.walk_end <= argument.start)
+			return lm_fail(errp, LM_ERROR_FAILED, EIO,
+				       "the scan of RAM block %s stopped short", region->name);
+		argument.start = argument.walk_end;
+	}
+	return 0;
+}
+
+static int read_pagemap(LmRegion *region, int pagemap_fd, GError **errp)
+{
+	g_autofree guint64 *entry = g_new(guint64, PAGEMAP_ENTRIES);
+	guint64 first = (guint64)(guintptr)region->host / LM_BASE_PAGE_BYTES;
+	guint64 pages = region->used_bytes / LM_BASE_PAGE_BYTES;
+	guint64 ignore = file_pages_are_content(region) ? 0 : PAGEMAP_FILE;
+	guint64 page = 0;
+
+	while (page < pages) {
+		gsize want = MIN(pages - page, PAGEMAP_ENTRIES) * sizeof(*entry);
+		ssize_t got = pread(pagemap_fd, entry, want, (first + page) * sizeof(*entry));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < (ssize_t)sizeof(*entry))
+			return lm_fail_errno(errp, LM_ERROR_FAILED, got < 0 ? errno : EIO,
+					     "cannot read the page map of RAM block %s",
+					     region->name);
+		for (gsize i = 0; i < got / sizeof(*entry); i++, page++) {
+			guint64 address = (first + page) * LM_BASE_PAGE_BYTES;
+
+			if ((entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
+			    !(entry[i] & ignore))
+				set_addresses(region, address, address + LM_BASE_PAGE_BYTES);
+		}
+	}
+	return 0;
+}
+
+static int fill(LmRegion *region, LmPopulatedBy by, GError **errp)
+{
+	LmRange all = {0, region->used_bytes};
+	int pagemap_fd, ret;
+
+	if (region->flags & LM_REGION_NAMED_FILE) {
+		lm_region_bitmap_set(region, &all);
+		return 0;
+	}
+	pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (pagemap_fd < 0)
+		return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
+				     "cannot open /proc/self/pagemap");
+	ret = by == LM_POPULATED_PAGEMAP ? -ENOTTY : scan(region, pagemap_fd, NULL);
+	if (ret < 0 && by != LM_POPULATED_SCAN) {
+		lm_region_bitmap_reset(region);
+		ret = read_pagemap(region, pagemap_fd, errp);
+	} else if (ret < 0) {
+		ret = lm_fail_errno(errp, LM_ERROR_FAILED, -ret,
+				    "cannot scan the pages of RAM block %s", region->name);
+	}
+	close(pagemap_fd);
+	return ret;
+}
+
+int lm_populated_scan(LmRegion *region, LmPopulatedBy by, GError **errp)
+{
+	int ret;
+
+	lm_region_bitmap_reset(region);
+	ret = fill(region, by, errp);
+	if (ret < 0) {
+		lm_region_bitmap_reset(region);
+		return ret;
+	}
+	region->populated_bytes = lm_region_bitmap_count_bytes(region);
+	region->skipped_bytes = region->used_bytes - region->populated_bytes;
+	return 0;
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Rescue. A destination may hang, or be killed, while it holds flipped pages. A stream of pages
+ * is then cut somewhere:
+ *
+ *     what the source's end of a channel wrote, in bytes
+ *     ├───────────── read by the destination ─────────────┤──── still in the pipe ────┤
+ *       is in the destination's memory, at its place          is read by us now
+ *
+ * The place of the cut is what was written less what is found in the pipe, and the sender's log
+ * (flip-log.h) says which page each byte belongs to. The destination reads straight into its
+ * memory, so even a page that is cut has its first part there. It is stopped first, so that
+ * nothing moves; SIGSTOP works on a process whose threads all hang.
+ *
+ * A destination that is dead has taken what it had read with it; what it had not is still whole.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "region.h"
+#include "rescue.h"
+
+#define STOP_DEADLINE_MS 2000
+
+/* ----------------------------------------------------- stopping the process */
+
+/* The state letter of /proc/PID/task/TID/stat (proc(5)); 0: no such thread. */
+static char thread_state(int pid, const char *tid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/task/%s/stat", pid, tid);
+	g_autofree char *text = NULL;
+	const char *name_end;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return 0;
+	name_end = strrchr(text, ')');
+	return name_end && name_end[1] ? name_end[2] : 0;
+}
+
+static gboolean all_threads_stopped(int pid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/task", pid);
+	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	const char *tid;
+
+	while (dir && (tid = g_dir_read_name(dir))) {
+		char state = thread_state(pid, tid);
+
+		if (state && !strchr("TtZX", state))
+			return FALSE;
+	}
+	return TRUE;
+}
+
+static int stop_process(LmSession *s, GError **errp)
+{
+	int pid = s->status.peer_pid;
+
+	if (s->peer_pidfd < 0 ||
+	    syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGSTOP, NULL, 0) < 0)
+		return lm_fail(errp, LM_ERROR_GONE, ESRCH, "the destination, process %d, is gone",
+			       pid);
+	for (int ms = 0; ms < STOP_DEADLINE_MS; ms++) {
+		if (all_threads_stopped(pid))
+			return 0;
+		g_usleep(1000);
+	}
+	return lm_fail(errp, LM_ERROR_TIMEOUT, ETIMEDOUT,
+		       "the destination, process %d, cannot be stopped", pid);
+}
+
+/* ------------------------------------------------------------ from memory */
+
+/* The pages that the scan found and that are not here. */
+static gboolean next_missing(const LmRegion *region, guint64 from, LmRange *run)
+{
+	LmRegion scanned = *region;
+
+	scanned.here = region->populated;
+	if (!lm_region_bitmap_next(&scanned, from, region->used_bytes, run))
+		return FALSE;
+	while (lm_region_bitmap_any(region, &(LmRange){run->offset_bytes, LM_BASE_PAGE_BYTES})) {
+		if (!lm_region_bitmap_next(&scanned, run->offset_bytes + LM_BASE_PAGE_BYTES,
+					   region->used_bytes, run))
+			return FALSE;
+	}
+	run->length_bytes = LM_BASE_PAGE_BYTES;
+	return TRUE;
+}
+
+static int copy_from_peer(LmSession *s, LmRegion *region, const LmRange *page, GError **errp)
+{
+	struct iovec to = {region->host + page->offset_bytes, page->length_bytes};
+	struct iovec from = {(void *)(guintptr)(region->peer_address + page->offset_bytes),
+			     page->length_bytes};
+
+	if (process_vm_readv(s->status.peer_pid, &to, 1, &from, 1, 0) !=
+	    (ssize_t)page->length_bytes)
+		return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
+				     "RAM block %s: reading the destination's memory",
+				     region->name);
+	return 0;
+}
+
+/* Missing pages from the stopped destination's memory; what is in the pipes overlays it later. */
+static int fetch_region(LmSession *s, LmRegion *region, GError **errp)
+{
+	LmRange page;
+	guint64 at = 0;
+
+	while (next_missing(region, at, &page)) {
+		int rc = copy_from_peer(s, region, &page, errp);
+
+		if (rc < 0)
+			return rc;
+		lm_region_bitmap_set(region, &page);
+		at = page.offset_bytes + page.length_bytes;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------- from the pipes */
+
+/*
+ * Copies the part of @frame that lies at @tail_at or after in the stream from @tail. A page that
+ * is whole in the tail is whole here then.
+ */
+static void overlay_frame(LmSession *s, const LmLoggedFrame *frame, guint64 tail_at,
+			  const GByteArray *tail)
+{
+	LmRegion *region = g_ptr_array_index(s->regions, frame->region);
+	guint64 at = frame->pages_at, tail_end = tail_at + tail->len;
+
+	for (guint i = 0; i < frame->range_count; i++) {
+		guint64 offset = frame->range[i].offset_bytes;
+		guint64 end = offset + frame->range[i].length_bytes;
+
+		for (; offset < end; offset += LM_BASE_PAGE_BYTES, at += LM_BASE_PAGE_BYTES) {
+			LmRange page = {offset, LM_BASE_PAGE_BYTES};
+			guint64 from = MAX(at, tail_at);
+			guint64 to = MIN(at + LM_BASE_PAGE_BYTES, tail_end);
+
+			if (from >= to)
+				continue;
+			memcpy(region->host + offset + (from - at), tail->data + (from - tail_at),
+			       to - from);
+			if (to - from == LM_BASE_PAGE_BYTES)
+				lm_region_bitmap_set(region, &page);
+		}
+	}
+}
+
+static GByteArray *drain_pipe(int fd)
+{
+	GByteArray *tail = g_byte_array_new();
+	guint8 buffer[65536];
+	ssize_t got;
+
+	while ((got = read(fd, buffer, sizeof(buffer))) > 0)
+		g_byte_array_append(tail, buffer, got);
+	return tail;
+}
+
+static void overlay_channel(LmSession *s, guint index)
+{
+	LmFlipLog *log = &s->log[index];
+	g_autoptr(GByteArray) tail = drain_pipe(s->pipes.pair[index].tx_back);
+
+	if (tail->len > log->stream_bytes)
+		return; /* not what we wrote */
+	for (GList *item = log->frames.head; item; item = item->next)
+		overlay_frame(s, item->data, log->stream_bytes - tail->len, tail);
+}
+
+int lm_rescue(LmSession *s, GError **errp)
+{
+	int rc = stop_process(s, errp);
+
+	/* While it may read on, what is found in a pipe has no certain place in the stream. */
+	if (rc == -ETIMEDOUT)
+		return rc;
+	for (guint i = 0; rc == 0 && i < s->regions->len; i++) {
+		LmRegion *region = g_ptr_array_index(s->regions, i);
+
+		if (region->populated)
+			rc = fetch_region(s, region, errp);
+	}
+	for (guint i = 0; i < s->pipes.count; i++)
+		overlay_channel(s, i);
+	return rc;
+}

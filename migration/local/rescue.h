@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Taking flipped pages back from a destination that does not give them back itself. */
+#ifndef LM_LOCAL_RESCUE_H
+#define LM_LOCAL_RESCUE_H
+
+#include "session.h"
+
+/*
+ * On the source, after a withdrawal that the destination did not answer, before it sent anything
+ * back: stops the destination (SIGSTOP), takes what it has not read from the pipes, and the rest
+ * from its memory. Sets the bits of what is whole here again; the caller counts what is missing.
+ * Does what it can: *errp says what failed first.
+ */
+int lm_rescue(LmSession *session, GError **errp);
+
+#endif
