@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The destination's side: wait for a source, take the VM, or end this process. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "local/error.h"
+#include "main-loop.h"
+#include "operation.h"
+#include "vm.h"
+
+static void describe(LmHop *hop)
+{
+	hop->rc = lm_vm_check_destination(hop->errp);
+	if (hop->rc == 0)
+		hop->rc = lm_vm_describe(hop->arg, hop->errp);
+}
+
+static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
+{
+	return lm_operation_hop(opaque, describe, inventory, 0, errp);
+}
+
+static void resize(LmHop *hop)
+{
+	LmRegion *region = hop->arg;
+	Error *error = NULL;
+
+	if (qemu.qemu_ram_resize(region->opaque, hop->number, &error) < 0)
+		hop->rc = lm_vm_fail(hop->errp, error, EINVAL, "resizing a RAM block");
+	else
+		region->used_bytes = qemu.qemu_ram_get_used_length(region->opaque);
+}
+
+static int host_resize(void *opaque, LmRegion *region, guint64 used_bytes, GError **errp)
+{
+	return lm_operation_hop(opaque, resize, region, used_bytes, errp);
+}
+
+/*
+ * QEMU keeps the block's descriptor for what it may do later (discard, vhost-user, dump): it must
+ * be that of the memory that is mapped now.
+ */
+static int host_adopted(void *opaque, LmRegion *region, int fd, GError **errp)
+{
+	if (region->fd >= 0 && dup3(fd, region->fd, O_CLOEXEC) < 0)
+		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "RAM block %s: dup3",
+				     region->name);
+	return 0;
+}
+
+static void load(LmHop *hop)
+{
+	hop->rc = lm_vm_load(hop->number, hop->errp);
+}
+
+static int host_load(void *opaque, int state_fd, GError **errp)
+{
+	return lm_operation_hop(opaque, load, NULL, state_fd, errp);
+}
+
+static void activate(LmHop *hop)
+{
+	hop->rc = lm_vm_activate(hop->errp);
+}
+
+static int host_activate(void *opaque, GError **errp)
+{
+	return lm_operation_hop(opaque, activate, NULL, 0, errp);
+}
+
+static void deactivate(LmHop *hop)
+{
+	lm_vm_deactivate();
+}
+
+static void host_deactivate(void *opaque)
+{
+	lm_operation_hop(opaque, deactivate, NULL, 0, NULL);
+}
+
+static void run(LmHop *hop)
+{
+	lm_vm_run();
+}
+
+static void host_run(void *opaque)
+{
+	lm_operation_hop(opaque, run, NULL, 0, NULL);
+}
+
+static const LmHostOps destination_ops = {
+	.describe = host_describe,
+	.changed = lm_operation_changed,
+	.resize = host_resize,
+	.adopted = host_adopted,
+	.load = host_load,
+	.activate = host_activate,
+	.deactivate = host_deactivate,
+	.run = host_run,
+};
+
+static void warn_refused(LmHop *hop)
+{
+	qemu.warn_report("localhost-migrate: a source was turned away: %s", (const char *)hop->arg);
+}
+
+/* As QEMU does with a destination whose migration failed. */
+static void exit_spoilt(LmHop *hop)
+{
+	qemu.error_report("localhost-migrate: the incoming VM was not taken: %s",
+			  (const char *)hop->arg);
+	exit(EXIT_FAILURE);
+}
+
+/* A session after another: what a source that was turned away leaves is a destination as new. */
+static void renew_session(LmOperation *op)
+{
+	LmSession *old;
+
+	g_mutex_lock(&op->lock);
+	old = op->session;
+	op->session = lm_session_new(LM_ROLE_DESTINATION, &destination_ops, op, &op->options);
+	g_mutex_unlock(&op->lock);
+	lm_session_free(old);
+}
+
+static gboolean cancel_asked(LmOperation *op)
+{
+	gboolean value;
+
+	g_mutex_lock(&op->lock);
+	value = op->cancel_asked;
+	g_mutex_unlock(&op->lock);
+	return value;
+}
+
+static gpointer incoming_worker(gpointer data)
+{
+	LmOperation *op = data;
+	LmOutcome outcome = LM_OUTCOME_UNTOUCHED;
+	GError *error = NULL;
+
+	lm_operation_changed(op);
+	while (outcome == LM_OUTCOME_UNTOUCHED) {
+		int fd = lm_accept(op->listener, &error);
+
+		if (fd < 0)
+			break;
+		lm_session_run(op->session, fd, &outcome, &error);
+		if (outcome != LM_OUTCOME_UNTOUCHED || cancel_asked(op))
+			break;
+		lm_operation_hop(op, warn_refused, error->message, 0, NULL);
+		g_clear_error(&error);
+		renew_session(op);
+		lm_operation_changed(op);
+	}
+	if (outcome == LM_OUTCOME_SPOILT)
+		lm_operation_hop(op, exit_spoilt, error->message, 0, NULL);
+	g_mutex_lock(&op->lock);
+	g_clear_pointer(&op->listener, lm_listener_free);
+	g_mutex_unlock(&op->lock);
+	lm_operation_end(op, outcome, error);
+	return NULL;
+}
+
+bool lm_incoming_start(const char *uri, Error **errp)
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *path = lm_uri_parse(uri, &error);
+	LmListener *listener;
+
+	if (!path) {
+		lm_error_setg(errp, "%s", error->message);
+		return false;
+	}
+	if (lm_operation_is_active()) {
+		lm_error_setg(errp, "a local migration is under way already");
+		return false;
+	}
+	if (!lm_vm_is_inmigrate()) {
+		lm_error_setg(errp, "this QEMU was not started with -incoming defer");
+		return false;
+	}
+	listener = lm_listen(path, &error);
+	if (!listener) {
+		lm_error_setg(errp, "%s", error->message);
+		return false;
+	}
+	lm_operation_begin(LM_ROLE_DESTINATION, &destination_ops, g_steal_pointer(&path), listener,
+			   &lm_default_options, incoming_worker);
+	return true;
+}

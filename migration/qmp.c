@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * QMP: arguments are checked against the tables that qapi/gen.py made from the schema, with
+ * QEMU's own error texts; commands without a row in that table do not exist.
+ */
+#include <string.h>
+
+#include "operation.h"
+#include "qapi-localhost-migrate.h"
+#include "qmp.h"
+
+static const LmQapiCommand *find_command(const char *name)
+{
+	for (size_t i = 0; i < lm_qapi_n_commands; i++)
+		if (!strcmp(lm_qapi_commands[i].name, name))
+			return &lm_qapi_commands[i];
+	g_assert_not_reached();
+}
+
+/* QEMU exports no way to ask for an object's type, but its getters take a default. */
+static bool has_type(const QDict *dict, const LmQapiMember *member)
+{
+	switch (member->type) {
+	case LM_QAPI_TYPE_STR:
+		return qemu.qdict_get_try_str(dict, member->name) != NULL;
+	case LM_QAPI_TYPE_INT:
+		return qemu.qdict_get_try_int(dict, member->name, 0) ==
+		       qemu.qdict_get_try_int(dict, member->name, 1);
+	default:
+		return false;
+	}
+}
+
+static const LmQapiMember *find_arg(const LmQapiCommand *command, const char *name)
+{
+	for (size_t i = 0; i < command->n_args; i++)
+		if (!strcmp(command->args[i].name, name))
+			return &command->args[i];
+	return NULL;
+}
+
+static bool check_arguments(const char *name, const QDict *arguments, Error **errp)
+{
+	const LmQapiCommand *command = find_command(name);
+
+	for (size_t i = 0; i < command->n_args; i++) {
+		const LmQapiMember *arg = &command->args[i];
+
+		if (!qemu.qdict_haskey(arguments, arg->name)) {
+			if (arg->optional)
+				continue;
+			lm_error_setg(errp, "Parameter '%s' is missing", arg->name);
+			return false;
+		}
+		if (!has_type(arguments, arg)) {
+			lm_error_setg(errp, "Invalid parameter type for '%s', expected: %s",
+				      arg->name,
+				      arg->type == LM_QAPI_TYPE_STR ? "string" : "integer");
+			return false;
+		}
+	}
+	for (const QDictEntry *entry = qemu.qdict_first(arguments); entry;
+	     entry = qemu.qdict_next(arguments, entry)) {
+		if (!find_arg(command, qemu.qdict_entry_key(entry))) {
+			lm_error_setg(errp, "Parameter '%s' is unexpected",
+				      qemu.qdict_entry_key(entry));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* An optional number in its range; *@value is left alone where it is absent. */
+static bool get_number(const QDict *arguments, const char *name, gint64 max, guint *value,
+		       Error **errp)
+{
+	gint64 number;
+
+	if (!qemu.qdict_haskey(arguments, name))
+		return true;
+	number = qemu.qdict_get_try_int(arguments, name, 0);
+	if (number < 1 || number > max) {
+		lm_error_setg(errp,
+			      "Parameter '%s' is %" G_GINT64_FORMAT
+			      ", expects 1 to %" G_GINT64_FORMAT,
+			      name, number, max);
+		return false;
+	}
+	*value = number;
+	return true;
+}
+
+static void qmp_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
+{
+	LmOptions options = lm_default_options;
+
+	if (check_arguments("localhost-migrate", arguments, errp) &&
+	    get_number(arguments, "channels", LM_CHANNELS_MAX, &options.channels, errp) &&
+	    get_number(arguments, "deadline-ms", LM_DEADLINE_MS_MAX, &options.deadline_ms, errp))
+		lm_outgoing_start(qemu.qdict_get_try_str(arguments, "uri"), &options, errp);
+}
+
+static void qmp_localhost_migrate_incoming(QDict *arguments, QObject **ret, Error **errp)
+{
+	if (check_arguments("localhost-migrate-incoming", arguments, errp))
+		lm_incoming_start(qemu.qdict_get_try_str(arguments, "uri"), errp);
+}
+
+static void qmp_localhost_migrate_cancel(QDict *arguments, QObject **ret, Error **errp)
+{
+	if (check_arguments("localhost-migrate-cancel", arguments, errp))
+		lm_operation_cancel();
+}
+
+/* ------------------------------------------------------------------- report */
+
+static void put_size(QDict *dict, const char *key, guint64 bytes)
+{
+	qemu.qdict_put_int(dict, key, bytes);
+}
+
+static void put_ms(QDict *dict, const char *key, gint64 us)
+{
+	qemu.qdict_put_obj(dict, key, (QObject *)qemu.qnum_from_double(us / 1000.0));
+}
+
+static QList *stage_list(const LmStatus *status)
+{
+	QList *list = qemu.qlist_new();
+
+	for (guint i = 0; i < LM_STAGE__MAX; i++) {
+		QDict *stage;
+
+		if (status->stage_us[i] < 0)
+			continue;
+		stage = qemu.qdict_new();
+		qemu.qdict_put_str(stage, "name", lm_stage_name(i));
+		put_ms(stage, "milliseconds", status->stage_us[i]);
+		qemu.qlist_append_obj(list, (QObject *)stage);
+	}
+	return list;
+}
+
+static QList *block_list(const LmStatus *status)
+{
+	QList *list = qemu.qlist_new();
+
+	for (guint i = 0; i < status->regions->len; i++) {
+		const LmRegionStatus *region = g_ptr_array_index(status->regions, i);
+		QDict *block = qemu.qdict_new();
+
+		qemu.qdict_put_str(block, "name", region->name);
+		qemu.qdict_put_str(block, "way", lm_way_name(region->way));
+		put_size(block, "size", region->used_bytes);
+		put_size(block, "flipped", region->moved_bytes);
+		put_size(block, "skipped", region->skipped_bytes);
+		qemu.qlist_append_obj(list, (QObject *)block);
+	}
+	return list;
+}
+
+static void put_transport(QDict *info, const LmStatus *status)
+{
+	if (status->channels) {
+		qemu.qdict_put_int(info, "channels", status->channels);
+		qemu.qdict_put_str(info, "engine", lm_engine_name(status->engine));
+		qemu.qdict_put_obj(info, "io-uring",
+				   (QObject *)qemu.qbool_from_bool(status->io_uring));
+	}
+	if (status->peer_pid)
+		qemu.qdict_put_int(info, "peer-pid", status->peer_pid);
+	if (status->peer_version)
+		qemu.qdict_put_str(info, "peer-version", status->peer_version);
+}
+
+static void put_status(QDict *info, const LmReport *report)
+{
+	const LmStatus *status = &report->status;
+
+	qemu.qdict_put_str(info, "role", status->role == LM_ROLE_SOURCE ? "source" : "destination");
+	qemu.qdict_put_str(info, "owner", report->owner);
+	qemu.qdict_put_obj(info, "stages", (QObject *)stage_list(status));
+	if (status->regions->len)
+		qemu.qdict_put_obj(info, "blocks", (QObject *)block_list(status));
+	put_size(info, "populated", status->populated_bytes);
+	put_size(info, "flipped", status->flipped_bytes);
+	put_size(info, "returned", status->returned_bytes);
+	put_size(info, "skipped", status->skipped_bytes);
+	put_size(info, "lost", status->lost_bytes);
+	put_size(info, "device-state", status->device_state_bytes);
+	put_transport(info, status);
+	if (status->downtime_us >= 0)
+		put_ms(info, "downtime", status->downtime_us);
+	put_ms(info, "total-time", status->total_us);
+	if (status->error)
+		qemu.qdict_put_str(info, "error-desc", status->error);
+}
+
+static void qmp_query_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
+{
+	LmReport report = {0};
+	gboolean any;
+	QDict *info;
+
+	if (!check_arguments("query-localhost-migrate", arguments, errp))
+		return;
+	any = lm_operation_report(&report);
+	info = qemu.qdict_new();
+	qemu.qdict_put_str(info, "status",
+			   lm_state_name(any ? report.status.state : LM_STATE_NONE));
+	if (any) {
+		put_status(info, &report);
+		lm_status_clear(&report.status);
+	}
+	*ret = (QObject *)info;
+}
+
+void lm_qmp_register(void)
+{
+	static const struct {
+		const char *name;
+		QmpHandler *handler;
+	} handlers[] = {
+		{"localhost-migrate", qmp_localhost_migrate},
+		{"localhost-migrate-incoming", qmp_localhost_migrate_incoming},
+		{"query-localhost-migrate", qmp_query_localhost_migrate},
+		{"localhost-migrate-cancel", qmp_localhost_migrate_cancel},
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {
+		find_command(handlers[i].name); /* it is in the schema */
+		qemu.qmp_register_command(qemu.qmp_commands, handlers[i].name, handlers[i].handler,
+					  0, 0);
+	}
+}
