@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the kernel says of a process. */
+#ifndef LM_QTEST_PROCESS_H
+#define LM_QTEST_PROCESS_H
+
+#include <glib.h>
+#include <sys/types.h>
+
+/* -1 if the process is gone. */
+int process_count_fds(pid_t pid);
+int process_count_threads(pid_t pid);
+/* The sum of a field of smaps, in bytes: "AnonHugePages", "Rss". */
+guint64 process_smaps_bytes(pid_t pid, const char *field);
+
+/* 'R', 'S', 'T' ... as in proc(5); 0 if the process is gone. */
+char process_state(pid_t pid);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's serial log. Source and destination append to one file, so it is the guest's own
+ * account, in order, wherever it ran.
+ */
+#ifndef LM_QTEST_SERIAL_H
+#define LM_QTEST_SERIAL_H
+
+#include <glib.h>
+
+/* "beat N pages P checked C gap_ms G errors E"; what a line does not have is 0. */
+typedef struct Beat {
+	guint64 beat, pages, checked, gap_ms, errors;
+} Beat;
+
+gboolean serial_last_beat(const char *path, Beat *beat);
+/* Waits for a whole line that @pattern (a regular expression) matches. */
+gboolean serial_wait(const char *path, const char *pattern, guint timeout_ms, GError **errp);
+/*
+ * Waits for @more further beats after now. Fails at once on a beat with errors, a line "ERROR",
+ * or a beat whose number is not the one before plus one. @last may be NULL.
+ */
+gboolean serial_wait_beats(const char *path, guint more, guint timeout_ms, Beat *last,
+			   GError **errp);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A guest goes on in newer versions of QEMU, one after the other. */
+#include "migrate.h"
+#include "versions.h"
+
+#include <string.h>
+
+static VmOptions in_version(const char *version)
+{
+	return (VmOptions){.append = "rate=8", .memory_mib = 128, .root = version_root(version)};
+}
+
+/* @path holds up to three versions; each is the destination of the one before. */
+static void walk(LmTest *test, const char *const *path, guint count, const char *backend)
+{
+	VmOptions options = in_version(path[0]);
+	Vm *source;
+
+	options.backend = backend;
+	source = migrate_source(test, &options);
+	for (guint i = 1; i < count; i++) {
+		g_autoptr(JsonNode) info = NULL;
+		Vm *destination;
+
+		options.root = version_root(path[i]);
+		destination = migrate_destination(test, &options, source);
+		info = migrate_ok(source, destination, "");
+		lm_test_note("to %s", qmp_str(info, "peer-version"));
+		vm_do(source, "quit", NULL);
+		assert_true(vm_wait_exit(source, LM_WAIT_MS));
+		assert_int_equal(vm_exit_status(source), 0);
+		vm_assert_intact(destination);
+		source = destination;
+	}
+}
+
+static void test_to_10_0(LmTest *test, const void *arg)
+{
+	const char *const path[] = {VERSION_7_2, VERSION_10_0};
+
+	walk(test, path, G_N_ELEMENTS(path), arg);
+}
+
+static void test_to_11_1(LmTest *test, const void *arg)
+{
+	const char *const path[] = {VERSION_7_2, VERSION_11_1};
+
+	walk(test, path, G_N_ELEMENTS(path), arg);
+}
+
+static void test_10_0_to_11_1(LmTest *test, const void *arg)
+{
+	const char *const path[] = {VERSION_10_0, VERSION_11_1};
+
+	walk(test, path, G_N_ELEMENTS(path), arg);
+}
+
+static void test_chain(LmTest *test, const void *arg)
+{
+	const char *const path[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
+
+	walk(test, path, G_N_ELEMENTS(path), arg);
+}
+
+/* The new version fails to load the devices: the guest goes on in the old one. */
+static void test_back_from_11_1(LmTest *test, const void *arg)
+{
+	VmOptions options = in_version(VERSION_7_2);
+	Vm *source = migrate_source(test, &options), *destination;
+	g_autoptr(JsonNode) info = NULL;
+
+	options.root = version_root(VERSION_11_1);
+	options.plugin_args = "fault=load:fail";
+	destination = migrate_destination(test, &options, source);
+	info = migrate_run(source, destination, "");
+	assert_string_equal(qmp_str(info, "status"), "failed");
+	assert_contains(qmp_str(info, "error-desc"), "fault injected at load");
+	migrate_assert_kept(source, info);
+}
+
+/* "max" is another CPU in each version, under the same name. */
+static void test_cpu_max(LmTest *test, const void *arg)
+{
+	VmOptions options = in_version(VERSION_7_2);
+	Vm *source, *destination;
+	g_autofree char *uri = NULL, *text = NULL;
+
+	options.cpu = "max";
+	source = migrate_source(test, &options);
+	options.root = version_root(VERSION_11_1);
+	destination = migrate_destination(test, &options, source);
+	uri = migrate_uri(destination);
+	migrate_listen(destination);
+	text = migrate_refused(source, uri, "");
+	lm_test_note("%s", text);
+	assert_contains(text, "CPU features 0x");
+	vm_assert_never_stopped(source);
+	vm_assert_intact(source);
+}
+
+#define SHARED "memory-backend-memfd,share=on"
+
+static const LmCase cases[] = {
+	LM_CASE(test_to_10_0), LM_CASE(test_to_11_1),		LM_CASE(test_10_0_to_11_1),
+	LM_CASE(test_chain),   LM_CASE_ARG(test_chain, SHARED), LM_CASE(test_back_from_11_1),
+	LM_CASE(test_cpu_max),
+};
+
+int main(int argc, char **argv)
+{
+	static const char *const needed[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
+
+	for (guint i = 0; i < G_N_ELEMENTS(needed); i++)
+		if (!version_is_here(needed[i]))
+			return lm_test_skip("no QEMU %s", needed[i]);
+	return LM_TEST_MAIN(argc, argv, cases);
+}
