@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The demo: a Linux guest that is upgraded into new QEMU processes, and figures against stock
+ * migration. The parts, bottom up: screen (what is shown), machine (a VM's process), memory (of
+ * all of them together), hop (from one process to the next), figures, report (tables and JSON).
+ *
+ * A failure ends the program with one line (demo_fail). Nothing is undone on the way: the first
+ * process (supervise.c) waits for the one that works, and then for the VMs, which don't outlive it.
+ */
+#ifndef LM_DEMO_DEMO_H
+#define LM_DEMO_DEMO_H
+
+#include "cgroup.h"
+#include "screen.h"
+#include "vm.h"
+
+#define MIB	     1048576.0
+#define BOOT_MS	     180000u
+#define MIGRATION_MS 60000u
+
+/* A QEMU to run: installed, or in a root. */
+typedef struct DemoQemu {
+	const char *binary, *root; /* either may be NULL */
+} DemoQemu;
+
+/* A guest's machine. */
+typedef struct DemoGuest {
+	const char *name;
+	const char *kernel, *initrd, *append; /* kernel NULL: the bare-metal payload */
+	guint memory_mib;
+	const char *const *extra;
+} DemoGuest;
+
+/* A VM's process, and what it is. */
+typedef struct Machine {
+	Vm *vm;
+	const DemoGuest *guest;
+	const DemoQemu *qemu;
+	char *version; /* "7.2.22" */
+	char *uri;     /* where it waits, if it does */
+} Machine;
+
+/* What one way from a process to the next took. */
+typedef struct Hop {
+	char *from, *to;
+	double stopped_ms, device_ms, flip_ms, total_ms;
+	guint64 moved_bytes, skipped_bytes;
+	gint64 extra_bytes; /* the peak over what was in use before; -1: not measured */
+	Beat beat;	    /* the guest's account afterwards */
+	guint64 checked;    /* pages that it checked since */
+} Hop;
+
+typedef struct Demo {
+	LmTest *test; /* folder and VMs, for tests/qtest */
+	LmCgroup *cgroup;
+	gboolean chain, quick;
+	int runs;
+	char *json_path;
+	DemoQemu qemus[3]; /* the first boots the guest */
+	guint qemu_count;
+	GArray *upgrades; /* of Hop */
+	guint next;	  /* for names */
+} Demo;
+
+void demo_fail(const char *format, ...) G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN;
+
+/* supervise.c: runs @work in a process of its own; the exit status. Leaves no process behind. */
+int supervise(void (*work)(Demo *demo), Demo *demo);
+
+/* machine.c */
+Machine *machine_boot(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu);
+typedef enum Wait { WAIT_FLIP, WAIT_STOCK } Wait;
+/* A process with @source's guest, without it, that waits for it. */
+Machine *machine_wait(Demo *demo, const Machine *source, const DemoQemu *qemu, Wait wait);
+/* Must succeed; the caller's. */
+JsonNode *machine_command(const Machine *machine, const char *name, const char *arguments, ...)
+	G_GNUC_PRINTF(3, 4);
+/* The same without a use for the reply. */
+#define machine_do(...) json_node_unref(machine_command(__VA_ARGS__))
+/* Ends the process, which must do so by itself. */
+void machine_quit(Machine *machine);
+/* A few heartbeats without an error; no number may be missing in all of the guest's account. */
+void machine_wait_beats(const Machine *machine, Beat *last);
+/* The same, shown, until the guest has checked all of its pages; returns how many checks. */
+guint64 machine_watch(const Machine *machine, Beat *last);
+
+/* memory.c: what all VMs take together. */
+void memory_begin(Demo *demo);
+void memory_sample(Demo *demo);
+gint64 memory_end(Demo *demo); /* the peak over the begin, in bytes; -1: not measured */
+const char *memory_how(void);  /* a remark for the figures, or NULL */
+
+/* hop.c: moves the guest to a new process of @qemu, and quits the old one. Takes @source. */
+Machine *hop_flip(Demo *demo, Machine *source, const DemoQemu *qemu, gboolean shown, Hop *hop);
+/* Stock precopy to a new process as fast as it can; the guest goes on in @source afterwards. */
+void hop_stock(Demo *demo, Machine *source, Hop *hop);
+
+/* figures.c */
+typedef struct Spread {
+	double median, low, high; /* NAN: not measured */
+} Spread;
+typedef struct Figure {
+	const char *name, *key, *unit;
+	Spread value;
+	const char *aim;  /* NULL: has none */
+	gboolean reached; /* by the median, if it has an aim */
+} Figure;
+/* Appends to @figures, of Figure. Takes @machine; returns the one that the guest is in then. */
+Machine *figures_linux(Demo *demo, Machine *machine, GArray *figures);
+void figures_size(Demo *demo, GArray *figures);
+
+/* report.c */
+void report_upgrades(const Demo *demo);
+void report_figures(const GArray *figures);
+void report_json(const Demo *demo, const GArray *figures);
+
+#endif
