@@ -39,6 +39,7 @@ int lm_vm_describe(LmInventory *inventory, GError **errp)
 {
 	int rc;
 
+	g_free(inventory->host_version);
 	inventory->host_version = g_strdup(qemu.version);
 	rc = lm_machine_describe(inventory, errp);
 	if (rc == 0)

@@ -23,6 +23,8 @@
 
 /* A wait of a thread ends by an eventfd; it needs no deadline of its own. */
 #define THREAD_DEADLINE_MS (24u * 3600 * 1000)
+/* How long a run that ends in order may wait for the peer, if its deadline is longer. */
+#define STOP_GRACE_MS 2000u
 
 void lm_flip_progress(LmFlipChannel *channel)
 {
@@ -185,11 +187,19 @@ static void check_peer(LmFlipRun *run, struct pollfd *fds)
 	}
 }
 
+/* A run that ends early is short of patience with a peer that may have failed, too. */
+static guint deadline_ms(LmFlipRun *run)
+{
+	guint ms = run->flip->wait.deadline_ms;
+
+	return g_atomic_int_get(&run->stopping) ? MIN(ms, STOP_GRACE_MS) : ms;
+}
+
 /* How long until the deadline; 0 if it is over. */
 static int left_ms(LmFlipRun *run)
 {
 	gint64 end_us = __atomic_load_n(&run->progress_us, __ATOMIC_RELAXED) +
-			run->flip->wait.deadline_ms * G_GINT64_CONSTANT(1000);
+			deadline_ms(run) * G_GINT64_CONSTANT(1000);
 	gint64 left_us = end_us - g_get_monotonic_time();
 
 	return CLAMP((left_us + 999) / 1000, 0, 1000 * 1000);
@@ -201,8 +211,8 @@ static gboolean deadline_over(LmFlipRun *run)
 		return FALSE;
 	note_error(run, -ETIMEDOUT, FALSE,
 		   g_error_new(LM_ERROR, LM_ERROR_TIMEOUT,
-			       "no page moved for %u ms: the peer does not %s",
-			       run->flip->wait.deadline_ms, run->sending ? "read" : "send"));
+			       "no page moved for %u ms: the peer does not %s", deadline_ms(run),
+			       run->sending ? "read" : "send"));
 	abort_threads(run);
 	return TRUE;
 }

@@ -4,7 +4,7 @@
  * access a SIGBUS; and against more seals, or a peer could take away the right to write. The word
  * moves once, by compare-and-swap, away from OFFERED; the kernel is not asked, so there is no
  * call that may fail between the decision and its record. A value that is none of the three (a
- * peer wrote it) makes both swaps fail: then nobody runs the VM, rather than two.
+ * broken peer wrote it) cannot be taken, but it can be withdrawn: the source has the VM then.
  */
 #include "ledger.h"
 
@@ -149,23 +149,28 @@ int lm_ledger_fd(LmLedger *ledger)
 	return ledger->fd;
 }
 
-static gboolean swap(LmLedger *ledger, LmOwner owner)
+/* On failure *@was is what the word is instead. */
+static gboolean swap(LmLedger *ledger, guint32 *was, LmOwner owner)
 {
-	guint32 was = LM_LEDGER_OFFERED;
-
-	return __atomic_compare_exchange_n(&ledger->page->owner, &was, owner, FALSE,
-					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
-	       was == (guint32)owner;
+	return __atomic_compare_exchange_n(&ledger->page->owner, was, owner, FALSE,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
 gboolean lm_ledger_take(LmLedger *ledger)
 {
-	return swap(ledger, LM_LEDGER_TAKEN);
+	guint32 was = LM_LEDGER_OFFERED;
+
+	return swap(ledger, &was, LM_LEDGER_TAKEN) || was == LM_LEDGER_TAKEN;
 }
 
 gboolean lm_ledger_withdraw(LmLedger *ledger)
 {
-	return swap(ledger, LM_LEDGER_WITHDRAWN);
+	guint32 was = LM_LEDGER_OFFERED;
+
+	while (was != LM_LEDGER_TAKEN && was != LM_LEDGER_WITHDRAWN)
+		if (swap(ledger, &was, LM_LEDGER_WITHDRAWN))
+			return TRUE;
+	return was == LM_LEDGER_WITHDRAWN;
 }
 
 LmOwner lm_ledger_read(LmLedger *ledger)

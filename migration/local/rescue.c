@@ -191,7 +191,8 @@ int lm_rescue(LmSession *s, GError **errp)
 		if (region->populated)
 			rc = fetch_region(s, region, errp);
 	}
-	for (guint i = 0; i < s->pipes.count; i++)
+	/* On the way back the pipes carry acknowledgements, or pages that came from elsewhere. */
+	for (guint i = 0; !s->return_engine && i < s->pipes.count; i++)
 		overlay_channel(s, i);
 	return rc;
 }

@@ -22,6 +22,23 @@ static gint64 now_ns(void)
 	return now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
 }
 
+/* The source wants its pages back, and says how. */
+static int note_return(LmSession *s, const LmMessage *message, GError **errp)
+{
+	guint64 engine;
+	int rc = lm_wire_u64_decode(message->payload, message->header.length, &engine, errp);
+
+	if (rc < 0)
+		return rc;
+	if (engine != LM_ENGINE_VMSPLICE && engine != LM_ENGINE_PROCESS_VM_READV)
+		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
+			       "the source wants its pages back by engine %" G_GUINT64_FORMAT,
+			       engine);
+	s->return_engine = engine;
+	s->return_asked = TRUE;
+	return 0;
+}
+
 /* Receives a message of @type; a source that withdraws instead is an error of its own. */
 int lm_destination_expect(LmSession *s, LmMessageType type, LmMessage *message, GError **errp)
 {
@@ -31,7 +48,9 @@ int lm_destination_expect(LmSession *s, LmMessageType type, LmMessage *message, 
 	if (rc < 0)
 		return rc;
 	if (any.header.type == LM_MESSAGE_RETURN) {
-		s->return_asked = TRUE;
+		rc = note_return(s, &any, errp);
+		if (rc < 0)
+			return rc;
 		return lm_fail(errp, LM_ERROR_CANCELLED, ECANCELED, "the source took the VM back");
 	}
 	if (any.header.type == LM_MESSAGE_ERROR) {
@@ -280,7 +299,7 @@ int lm_destination_flip(LmSession *s, GError **errp)
 	g_autoptr(GByteArray) answer = NULL;
 	int rc;
 
-	lm_session_prepare_flip(s, &s->wait);
+	lm_session_prepare_flip(s, s->status.engine, &s->wait);
 	s->flipping = s->spoilt = TRUE;
 	rc = lm_flip_receive(&s->flip, errp);
 	note_moved(s);
@@ -301,8 +320,9 @@ static int await_return(LmSession *s, const LmWait *wait, GError **errp)
 
 		if (rc < 0)
 			return rc;
-		s->return_asked = message.header.type == LM_MESSAGE_RETURN;
-		if (!s->return_asked && g_get_monotonic_time() >= end_us)
+		if (message.header.type == LM_MESSAGE_RETURN)
+			return note_return(s, &message, errp);
+		if (g_get_monotonic_time() >= end_us)
 			return lm_fail(errp, LM_ERROR_TIMEOUT, ETIMEDOUT,
 				       "no return message after %u ms of others",
 				       wait->deadline_ms);
@@ -336,7 +356,7 @@ int lm_destination_undo_flip(LmSession *s, GError **errp)
 		rc = lm_fault_reach(s->fault, "return", &wait, errp);
 	if (rc < 0)
 		return rc;
-	lm_session_prepare_flip(s, &wait);
+	lm_session_prepare_flip(s, s->return_engine, &wait);
 	rc = lm_flip_send(&s->flip, errp);
 	if (rc < 0)
 		return rc;

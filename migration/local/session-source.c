@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -198,7 +199,7 @@ int lm_source_stop(LmSession *s, GError **errp)
 
 	s->stop_ns = now_ns();
 	rc = s->ops->stop(s->opaque, errp);
-	if (rc < 0 && (*errp)->code == LM_ERROR_REFUSED)
+	if (rc < 0 && g_error_matches(*errp, LM_ERROR, LM_ERROR_REFUSED))
 		s->stop_ns = 0;
 	return rc;
 }
@@ -275,7 +276,7 @@ int lm_source_flip(LmSession *s, GError **errp)
 	if (rc < 0)
 		return rc;
 	lm_keep_small(s->regions);
-	lm_session_prepare_flip(s, &s->wait);
+	lm_session_prepare_flip(s, s->status.engine, &s->wait);
 	s->flip.log = s->log;
 	s->flipping = TRUE;
 	rc = lm_flip_send(&s->flip, errp);
@@ -321,8 +322,33 @@ static int await_returned(LmSession *s, const LmWait *wait, GError **errp)
 		       "no returned message after %u ms of others", wait->deadline_ms);
 }
 
+static gboolean peer_is_readable(const LmSession *s)
+{
+	guint8 byte;
+	struct iovec to = {&byte, 1};
+
+	for (guint i = 0; i < s->regions->len; i++) {
+		const LmRegion *region = g_ptr_array_index(s->regions, i);
+		struct iovec from = {(void *)(guintptr)region->peer_address, 1};
+
+		if (region->way == LM_WAY_FLIP)
+			return process_vm_readv(s->status.peer_pid, &to, 1, &from, 1, 0) == 1;
+	}
+	return FALSE;
+}
+
+/*
+ * Pages that come back by process_vm_readv are released by the destination when we have them, so
+ * one that hangs half way can still be robbed (rescue.c). Through pipes they would be cut in two.
+ */
+static LmEngine choose_return_engine(const LmSession *s)
+{
+	return peer_is_readable(s) ? LM_ENGINE_PROCESS_VM_READV : LM_ENGINE_VMSPLICE;
+}
+
 static int ask_for_pages(LmSession *s, const LmWait *wait, GError **errp)
 {
+	g_autoptr(GByteArray) payload = NULL;
 	int rc;
 
 	if (!s->flip_answered) {
@@ -332,10 +358,12 @@ static int ask_for_pages(LmSession *s, const LmWait *wait, GError **errp)
 	}
 	if (!s->flip_arrived)
 		return lm_fail(errp, LM_ERROR_FAILED, EIO, "it did not read all of it");
-	rc = lm_channel_send(s->fd, wait, LM_MESSAGE_RETURN, NULL, NULL, 0, errp);
+	s->return_engine = choose_return_engine(s);
+	payload = lm_wire_u64_encode(s->return_engine);
+	rc = lm_channel_send(s->fd, wait, LM_MESSAGE_RETURN, payload, NULL, 0, errp);
 	if (rc < 0)
 		return rc;
-	lm_session_prepare_flip(s, wait);
+	lm_session_prepare_flip(s, s->return_engine, wait);
 	rc = lm_flip_receive(&s->flip, errp);
 	g_mutex_lock(&s->lock);
 	s->status.returned_bytes += s->flip.bytes;
@@ -348,14 +376,19 @@ static int ask_for_pages(LmSession *s, const LmWait *wait, GError **errp)
 }
 
 /* A destination that does not answer must not wake up later and touch disks that are ours. */
-static void end_destination(LmSession *s)
+static int end_destination(LmSession *s, GError **errp)
 {
 	struct pollfd exited = {.fd = s->peer_pidfd, .events = POLLIN};
 
 	if (s->peer_pidfd < 0)
-		return;
+		return 0; /* it was gone when the session began (lm_session_run) */
 	syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGKILL, NULL, 0);
-	poll(&exited, 1, s->options.deadline_ms);
+	if (poll(&exited, 1, s->options.deadline_ms) == 1)
+		return 0;
+	return lm_fail(errp, LM_ERROR_LOST, ETIMEDOUT,
+		       "the destination, process %d, was killed but is not gone after %u ms: it "
+		       "may still write to the disks",
+		       s->status.peer_pid, s->options.deadline_ms);
 }
 
 /*
@@ -374,12 +407,14 @@ int lm_source_undo_flip(LmSession *s, GError **errp)
 		return 0;
 	rc = ask_for_pages(s, &wait, &why);
 	if (rc < 0) {
-		if (!s->status.returned_bytes)
+		if (s->return_engine != LM_ENGINE_VMSPLICE)
 			lm_rescue(s, NULL);
-		end_destination(s);
+		rc = end_destination(s, errp);
 		lm_keep_restore(s->regions);
 	}
 	note_moved(s);
+	if (rc < 0)
+		return rc;
 	missing_bytes = s->status.populated_bytes - lm_session_bytes_here(s);
 	if (!missing_bytes)
 		return 0;

@@ -129,13 +129,13 @@ static void between_frames(void *opaque)
 	lm_fault_reach(s->fault, "frame", &s->wait, NULL);
 }
 
-void lm_session_prepare_flip(LmSession *s, const LmWait *wait)
+void lm_session_prepare_flip(LmSession *s, LmEngine engine, const LmWait *wait)
 {
 	g_mutex_lock(&s->lock);
 	s->flip = (LmFlip){
 		.regions = s->regions,
 		.pipes = &s->pipes,
-		.engine = s->status.engine,
+		.engine = engine,
 		.io_uring = s->status.io_uring,
 		.peer_pid = s->status.peer_pid,
 		.peer_fd = s->fd,
@@ -411,6 +411,18 @@ static int run_destination(LmSession *s, LmOutcome *outcome, GError **errp)
 	return rc;
 }
 
+/* A peer that has died already is no error: the socket says so. */
+static int watch_peer(LmSession *s, int pid, GError **errp)
+{
+	if (pid == getpid()) /* it must never be taken for the peer that may be killed */
+		return 0;
+	s->peer_pidfd = syscall(SYS_pidfd_open, pid, 0);
+	if (s->peer_pidfd < 0 && errno != ESRCH)
+		return lm_fail_errno(errp, LM_ERROR_REFUSED, errno, "pidfd_open of process %d",
+				     pid);
+	return 0;
+}
+
 int lm_session_run(LmSession *s, int fd, LmOutcome *outcome, GError **errp)
 {
 	int pid, rc;
@@ -418,6 +430,8 @@ int lm_session_run(LmSession *s, int fd, LmOutcome *outcome, GError **errp)
 
 	s->fd = fd;
 	pid = lm_channel_peer_pid(fd, &error);
+	if (pid > 0 && watch_peer(s, pid, &error) < 0)
+		pid = -EIO;
 	if (pid < 0) {
 		*outcome = s->role == LM_ROLE_SOURCE ? LM_OUTCOME_HERE : LM_OUTCOME_UNTOUCHED;
 		finish(s, LM_STATE_FAILED, error);
@@ -425,9 +439,6 @@ int lm_session_run(LmSession *s, int fd, LmOutcome *outcome, GError **errp)
 		rc = pid;
 	} else {
 		s->status.peer_pid = pid;
-		/* Its namespace may hide it (0); this process must never be taken for it. */
-		if (pid > 0 && pid != getpid())
-			s->peer_pidfd = syscall(SYS_pidfd_open, pid, 0);
 		rc = s->role == LM_ROLE_SOURCE ? run_source(s, outcome, errp)
 					       : run_destination(s, outcome, errp);
 	}

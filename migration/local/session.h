@@ -30,6 +30,7 @@ struct LmSession {
 	gboolean flip_answered;		/* source: the destination has said how it ended */
 	gboolean flip_arrived;		/* source: it has read all; the pipes are at rest */
 	gboolean return_asked;		/* destination: the source withdrew and wants its pages */
+	LmEngine return_engine;		/* which the pages come back by; the source chooses */
 	gboolean spoilt;		/* destination: its memory or devices were written */
 	gboolean activated;		/* destination: it holds the disks */
 	gint64 stop_ns;
@@ -91,7 +92,7 @@ LmWait lm_session_undo_wait(const LmSession *session);
 /* Makes @regions what lm_session_query shows, and the flip's. */
 void lm_session_set_regions(LmSession *session, GPtrArray *regions);
 /* Prepares session->flip for either direction. */
-void lm_session_prepare_flip(LmSession *session, const LmWait *wait);
+void lm_session_prepare_flip(LmSession *session, LmEngine engine, const LmWait *wait);
 /* Bytes of guest memory, of all regions that flip, whose content is in this process. */
 guint64 lm_session_bytes_here(const LmSession *session);
 

@@ -39,7 +39,7 @@ static const struct {
 	[LM_MESSAGE_STATE] = {"state", FALSE},
 	[LM_MESSAGE_COMMITTED] = {"committed", FALSE},
 	[LM_MESSAGE_ERROR] = {"error", FALSE},
-	[LM_MESSAGE_RETURN] = {"return", TRUE},
+	[LM_MESSAGE_RETURN] = {"return", FALSE},
 	[LM_MESSAGE_RETURNED] = {"returned", FALSE},
 	[LM_MESSAGE_BYE] = {"bye", TRUE},
 	[LM_MESSAGE_DATA] = {"data", FALSE},

@@ -45,7 +45,7 @@ typedef enum LmMessageType {
 	LM_MESSAGE_STATE,     /* source: LmWireState; that many bytes follow in data messages */
 	LM_MESSAGE_COMMITTED, /* destination: LmWireCommitted; the VM runs there */
 	LM_MESSAGE_ERROR,     /* both ways: u32 LmErrorCode, string text */
-	LM_MESSAGE_RETURN,    /* source: send the pages back through the pipes (empty) */
+	LM_MESSAGE_RETURN,    /* source: u64 LmEngine: send the pages back by it */
 	LM_MESSAGE_RETURNED,  /* destination: u64 bytes sent back in all */
 	LM_MESSAGE_BYE,	      /* source: nothing of the VM is in you any more (empty) */
 	LM_MESSAGE_DATA,      /* source: the next part of the device state, as it is */

@@ -94,6 +94,8 @@ static G_NORETURN void give_back(Peer *peer)
 		if (lm_channel_receive(peer->fd, &patient, &message, NULL) < 0)
 			hang();
 		heard = message.header.type;
+		if (heard == LM_MESSAGE_RETURN)
+			flip.engine = message.payload[0]; /* a little-endian number */
 	}
 	lm_flip_send(&flip, NULL);
 	while (lm_channel_send(peer->fd, &patient, LM_MESSAGE_READY, NULL, NULL, 0, NULL) == 0)

@@ -205,7 +205,8 @@ static void withdraw(Speech *speech)
 static void ask_back(Speech *speech)
 {
 	speech->header = (LmWireHeader){LM_WIRE_VERSION, LM_MESSAGE_RETURN, 0, 0};
-	g_byte_array_set_size(speech->payload, 0);
+	g_byte_array_unref(speech->payload);
+	speech->payload = lm_wire_u64_encode(LM_ENGINE_VMSPLICE);
 	speech->fd_count = 0;
 	speech->then = THEN_HANG;
 }

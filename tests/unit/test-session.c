@@ -219,6 +219,23 @@ static void test_destination_hangs(void **state)
 	}
 }
 
+/* It hangs before it gives a page back, or when it has given back the first of many. */
+static void test_destination_hangs_returning(void **state)
+{
+	static const char *const faults[] = {"return:stop", "frame:stop"};
+
+	for (guint i = 0; i < G_N_ELEMENTS(faults); i++) {
+		FakePair *pair = fake_pair_new(FALSE);
+
+		pair->source.options.deadline_ms = 300;
+		pair->source.options.fault = "devices:fail";
+		pair->destination.options.fault = faults[i];
+		fake_pair_run(pair);
+		assert_kept(pair, TRUE);
+		fake_pair_free(pair);
+	}
+}
+
 static void cancel_at_flip(FakePair *pair)
 {
 	fake_wait_stage(pair, LM_STAGE_FLIP);
@@ -255,6 +272,7 @@ int main(void)
 		cmocka_unit_test(test_fault_fails),
 		cmocka_unit_test(test_destination_killed),
 		cmocka_unit_test(test_destination_hangs),
+		cmocka_unit_test(test_destination_hangs_returning),
 		cmocka_unit_test(test_cancel),
 	};
 

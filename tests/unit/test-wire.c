@@ -207,7 +207,7 @@ static void test_header_bounds(void **state)
 	check_header(1, G_MAXUINT16, 0, 0, "unknown message type 65535");
 	check_header(1, LM_MESSAGE_READY, 1, 0, "ready message has 1 bytes, not 0");
 	check_header(1, LM_MESSAGE_FLIP, 1, 0, "flip message has 1 bytes");
-	check_header(1, LM_MESSAGE_RETURN, 1, 0, "return message has 1 bytes");
+	check_header(1, LM_MESSAGE_RETURN, 8, 0, NULL);
 	check_header(1, LM_MESSAGE_BYE, 1, 0, "bye message has 1 bytes");
 }
 
