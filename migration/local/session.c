@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -79,6 +80,8 @@ static void release_resources(LmSession *s)
 	for (guint i = 0; i < LM_CHANNELS_MAX; i++)
 		lm_flip_log_clear(&s->log[i]);
 	close_fd(&s->state_fd);
+	if (s->peer_pidfd >= 0)
+		prctl(PR_SET_PTRACER, 0, 0, 0, 0);
 	close_fd(&s->peer_pidfd);
 	close_fd(&s->fd);
 	g_mutex_lock(&s->lock);
@@ -416,6 +419,8 @@ static int watch_peer(LmSession *s, int pid, GError **errp)
 {
 	if (pid == getpid()) /* it must never be taken for the peer that may be killed */
 		return 0;
+	/* Under Yama it may read our memory now, as process_vm_readv and a rescue have to. */
+	prctl(PR_SET_PTRACER, pid, 0, 0, 0);
 	s->peer_pidfd = syscall(SYS_pidfd_open, pid, 0);
 	if (s->peer_pidfd < 0 && errno != ESRCH)
 		return lm_fail_errno(errp, LM_ERROR_REFUSED, errno, "pidfd_open of process %d",
