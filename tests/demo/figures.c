@@ -189,7 +189,7 @@ void figures_size(Demo *demo, GArray *figures)
 	const DemoQemu *qemu = &demo->qemus[demo->qemu_count - 1];
 	Machine *machines[G_N_ELEMENTS(guests)];
 	GArray *hops[G_N_ELEMENTS(guests)];
-	int runs = 2 * demo->runs + 1; /* they are short */
+	int runs = 4 * demo->runs + 1; /* they are short, and uneven */
 
 	for (guint g = 0; g < G_N_ELEMENTS(guests); g++) {
 		machines[g] = machine_boot(demo, &guests[g], qemu);
