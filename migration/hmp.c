@@ -57,6 +57,35 @@ static void print_blocks(Monitor *mon, const LmStatus *status)
 	}
 }
 
+static void print_share(Monitor *mon, const LmShareStatus *share)
+{
+	qemu.monitor_printf(mon, "shared %s: %.1f MiB, %.1f in huge pages, %.1f never touched\n",
+			    share->live ? "live" : "while stopped", mib(share->shared_bytes),
+			    mib(share->huge_bytes), mib(share->hole_bytes));
+	if (share->why_not_live)
+		qemu.monitor_printf(mon, "not live: %s\n", share->why_not_live);
+	if (share->private_bytes)
+		qemu.monitor_printf(mon, "left for the stop: %.1f MiB\n",
+				    mib(share->private_bytes));
+	if (share->chunks)
+		qemu.monitor_printf(mon,
+				    "chunks: %" G_GUINT64_FORMAT
+				    ", out of reach for %.1f ms (median), %.1f ms (99 in 100), "
+				    "%.1f ms (longest)\n",
+				    share->chunks, share->median_us / 1000.0,
+				    share->p99_us / 1000.0, share->max_us / 1000.0);
+}
+
+static void print_downtime(Monitor *mon, const LmStatus *status)
+{
+	qemu.monitor_printf(mon, "downtime: %.1f ms", status->downtime_us / 1000.0);
+	for (guint i = 0; i < LM_PAUSE__MAX; i++)
+		if (status->pause_us[i] >= 0)
+			qemu.monitor_printf(mon, ", %s %.1f", lm_pause_name(i),
+					    status->pause_us[i] / 1000.0);
+	qemu.monitor_printf(mon, "\n");
+}
+
 static void print_report(Monitor *mon, const LmReport *report)
 {
 	const LmStatus *status = &report->status;
@@ -77,11 +106,13 @@ static void print_report(Monitor *mon, const LmReport *report)
 		if (status->stage_us[i] >= 0)
 			qemu.monitor_printf(mon, "stage %s: %.1f ms\n", lm_stage_name(i),
 					    status->stage_us[i] / 1000.0);
+	if (status->share.asked)
+		print_share(mon, &status->share);
 	print_blocks(mon, status);
 	qemu.monitor_printf(mon, "flipped: %.1f MiB\nskipped: %.1f MiB\n",
 			    mib(status->flipped_bytes), mib(status->skipped_bytes));
 	if (status->downtime_us >= 0)
-		qemu.monitor_printf(mon, "downtime: %.1f ms\n", status->downtime_us / 1000.0);
+		print_downtime(mon, status);
 	qemu.monitor_printf(mon, "total time: %.1f ms\n", status->total_us / 1000.0);
 }
 
@@ -102,11 +133,17 @@ static void hmp_info_localhost_migrate(Monitor *mon, const QDict *qdict)
 static gboolean print_progress(gpointer data)
 {
 	LmReport report = {0};
+	const LmStatus *status = &report.status;
 
 	lm_operation_report(&report);
-	qemu.monitor_printf(waiting.monitor, "localhost_migrate: %s, %s, %.0f of %.0f MiB\r",
-			    lm_state_name(report.status.state), lm_stage_name(report.status.stage),
-			    mib(report.status.flipped_bytes), mib(report.status.populated_bytes));
+	qemu.monitor_printf(waiting.monitor, "localhost_migrate: %s, %s, ",
+			    lm_state_name(status->state), lm_stage_name(status->stage));
+	if (status->share.asked)
+		qemu.monitor_printf(waiting.monitor, "%.0f MiB shared\r",
+				    mib(status->share.shared_bytes));
+	else
+		qemu.monitor_printf(waiting.monitor, "%.0f of %.0f MiB\r",
+				    mib(status->flipped_bytes), mib(status->populated_bytes));
 	lm_status_clear(&report.status);
 	return G_SOURCE_CONTINUE;
 }
@@ -123,7 +160,8 @@ void lm_hmp_operation_ended(void)
 	waiting.monitor = NULL;
 	lm_operation_report(&report);
 	if (report.status.state == LM_STATE_COMPLETED)
-		qemu.monitor_printf(mon, "\ncompleted: stopped for %.1f ms\n",
+		qemu.monitor_printf(mon, "\n%s: stopped for %.1f ms\n",
+				    report.status.rehearsal ? "rehearsed" : "completed",
 				    report.status.downtime_us / 1000.0);
 	else
 		qemu.monitor_printf(mon, "\n%s%s%s\n", lm_state_name(report.status.state),
@@ -135,9 +173,13 @@ void lm_hmp_operation_ended(void)
 
 static void hmp_localhost_migrate(Monitor *mon, const QDict *qdict)
 {
+	LmOptions options = lm_default_options;
 	Error *error = NULL;
 
-	if (!lm_outgoing_start(qemu.qdict_get_try_str(qdict, "uri"), &lm_default_options, &error)) {
+	options.rehearse = qemu.qdict_get_try_bool(qdict, "rehearse", false);
+	options.live = qemu.qdict_get_try_bool(qdict, "live", false) || options.rehearse;
+	options.ram = options.live ? LM_WAY_SHARE : LM_WAY_FLIP;
+	if (!lm_outgoing_start(qemu.qdict_get_try_str(qdict, "uri"), &options, &error)) {
 		qemu.monitor_printf(mon, "Error: %s\n", qemu.error_get_pretty(error));
 		qemu.error_free(error);
 		return;
@@ -247,10 +289,12 @@ void lm_hmp_register(void)
 	}
 	table = rows;
 	row->name = "localhost_migrate";
-	row->args_type = "detach:-d,uri:s";
-	row->params = "[-d] uri";
+	row->args_type = "detach:-d,live:-l,rehearse:-r,uri:s";
+	row->params = "[-d] [-l] [-r] uri";
 	row->help = "migrate to another QEMU on this host, unix:PATH"
-		    "\n\t\t\t -d to not wait for completion";
+		    "\n\t\t\t -d to not wait for completion"
+		    "\n\t\t\t -l to share the RAM first, while the guest runs"
+		    "\n\t\t\t -r to rehearse: the guest stays, the other QEMU exits";
 	row->cmd = hmp_localhost_migrate;
 	extend_info(find_row(rows, "info"));
 }

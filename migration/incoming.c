@@ -115,6 +115,13 @@ static void exit_spoilt(LmHop *hop)
 	exit(EXIT_FAILURE);
 }
 
+/* The source's answer says it already; this is for whoever reads this process's log. */
+static void exit_rehearsed(LmHop *hop)
+{
+	qemu.info_report("localhost-migrate: rehearsed: this process would have taken the VM");
+	exit(EXIT_SUCCESS);
+}
+
 /* A session after another: what a source that was turned away leaves is a destination as new. */
 static void renew_session(LmOperation *op)
 {
@@ -159,6 +166,8 @@ static gpointer incoming_worker(gpointer data)
 	}
 	if (outcome == LM_OUTCOME_SPOILT)
 		lm_operation_hop(op, exit_spoilt, error->message, 0, NULL);
+	if (outcome == LM_OUTCOME_REHEARSED)
+		lm_operation_hop(op, exit_rehearsed, NULL, 0, NULL);
 	g_mutex_lock(&op->lock);
 	g_clear_pointer(&op->listener, lm_listener_free);
 	g_mutex_unlock(&op->lock);

@@ -26,17 +26,17 @@ static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
 
 static void stop(LmHop *hop)
 {
-	hop->rc = lm_vm_stop(hop->operation->described, hop->errp);
+	hop->rc = lm_vm_stop(hop->operation->described, hop->arg, hop->errp);
 }
 
-static int host_stop(void *opaque, GError **errp)
+static int host_stop(void *opaque, gint64 *stop_ns, GError **errp)
 {
-	return lm_operation_hop(opaque, stop, NULL, 0, errp);
+	return lm_operation_hop(opaque, stop, stop_ns, 0, errp);
 }
 
 static void save(LmHop *hop)
 {
-	hop->rc = lm_vm_save(hop->arg, hop->errp);
+	hop->rc = lm_vm_save(hop->operation->options.rehearse, hop->arg, hop->errp);
 }
 
 static int host_save(void *opaque, int *state_fd, GError **errp)

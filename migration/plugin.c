@@ -82,9 +82,9 @@ static const char *parse_argument(const char *name, const char *value)
 	} else if (!strcmp(name, "deadline-ms")) {
 		if (!parse_number(value, LM_DEADLINE_MS_MAX, &lm_default_options.deadline_ms))
 			return "1 to " G_STRINGIFY(LM_DEADLINE_MS_MAX);
-	} else if (!strcmp(name, "fault")) {
+	} else if (LM_FAULT_INJECTION && !strcmp(name, "fault")) {
 		if (lm_fault_check(value, &error) < 0)
-			return "POINT:ACTION, see the project's tests";
+			return "[SIDE.]POINT:ACTION, see migration/local/fault.h";
 		lm_default_options.fault = g_strdup(value);
 	} else {
 		return "one of incoming, allow-untested, engine, io-uring, channels, deadline-ms";

@@ -138,6 +138,7 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(const char *, error_get_pretty, (const Error *))                                  \
 	FUNCTION(void, error_free, (Error *))                                                      \
 	FUNCTION(void, error_report, (const char *, ...))                                          \
+	FUNCTION(void, info_report, (const char *, ...))                                           \
 	FUNCTION(void, warn_report, (const char *, ...))                                           \
 	/* HMP: include/monitor/monitor.h */                                                       \
 	FUNCTION(int, monitor_printf, (Monitor *, const char *, ...))                              \

@@ -26,6 +26,11 @@ static bool has_type(const QDict *dict, const LmQapiMember *member)
 	case LM_QAPI_TYPE_INT:
 		return qemu.qdict_get_try_int(dict, member->name, 0) ==
 		       qemu.qdict_get_try_int(dict, member->name, 1);
+	case LM_QAPI_TYPE_BOOL:
+		return qemu.qdict_get_try_bool(dict, member->name, false) ==
+		       qemu.qdict_get_try_bool(dict, member->name, true);
+	case LM_QAPI_TYPE_ENUM:
+		return qemu.qdict_get_try_str(dict, member->name) != NULL;
 	default:
 		return false;
 	}
@@ -37,6 +42,37 @@ static const LmQapiMember *find_arg(const LmQapiCommand *command, const char *na
 		if (!strcmp(command->args[i].name, name))
 			return &command->args[i];
 	return NULL;
+}
+
+static const char *type_name(const LmQapiMember *member)
+{
+	switch (member->type) {
+	case LM_QAPI_TYPE_INT:
+		return "integer";
+	case LM_QAPI_TYPE_BOOL:
+		return "boolean";
+	default:
+		return "string";
+	}
+}
+
+static bool check_value(const QDict *arguments, const LmQapiMember *arg, Error **errp)
+{
+	const char *value;
+
+	if (!has_type(arguments, arg)) {
+		lm_error_setg(errp, "Invalid parameter type for '%s', expected: %s", arg->name,
+			      type_name(arg));
+		return false;
+	}
+	if (arg->type != LM_QAPI_TYPE_ENUM)
+		return true;
+	value = qemu.qdict_get_try_str(arguments, arg->name);
+	if (!g_strv_contains(arg->enumeration->values, value)) {
+		lm_error_setg(errp, "Parameter '%s' does not accept value '%s'", arg->name, value);
+		return false;
+	}
+	return true;
 }
 
 static bool check_arguments(const char *name, const QDict *arguments, Error **errp)
@@ -52,12 +88,8 @@ static bool check_arguments(const char *name, const QDict *arguments, Error **er
 			lm_error_setg(errp, "Parameter '%s' is missing", arg->name);
 			return false;
 		}
-		if (!has_type(arguments, arg)) {
-			lm_error_setg(errp, "Invalid parameter type for '%s', expected: %s",
-				      arg->name,
-				      arg->type == LM_QAPI_TYPE_STR ? "string" : "integer");
+		if (!check_value(arguments, arg, errp))
 			return false;
-		}
 	}
 	for (const QDictEntry *entry = qemu.qdict_first(arguments); entry;
 	     entry = qemu.qdict_next(arguments, entry)) {
@@ -71,8 +103,8 @@ static bool check_arguments(const char *name, const QDict *arguments, Error **er
 }
 
 /* An optional number in its range; *@value is left alone where it is absent. */
-static bool get_number(const QDict *arguments, const char *name, gint64 max, guint *value,
-		       Error **errp)
+static bool get_size(const QDict *arguments, const char *name, gint64 max, guint64 *value,
+		     Error **errp)
 {
 	gint64 number;
 
@@ -90,14 +122,33 @@ static bool get_number(const QDict *arguments, const char *name, gint64 max, gui
 	return true;
 }
 
+static bool get_number(const QDict *arguments, const char *name, gint64 max, guint *value,
+		       Error **errp)
+{
+	guint64 number = *value;
+
+	if (!get_size(arguments, name, max, &number, errp))
+		return false;
+	*value = number;
+	return true;
+}
+
 static void qmp_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
 {
 	LmOptions options = lm_default_options;
+	const char *ram;
 
-	if (check_arguments("localhost-migrate", arguments, errp) &&
-	    get_number(arguments, "channels", LM_CHANNELS_MAX, &options.channels, errp) &&
-	    get_number(arguments, "deadline-ms", LM_DEADLINE_MS_MAX, &options.deadline_ms, errp))
-		lm_outgoing_start(qemu.qdict_get_try_str(arguments, "uri"), &options, errp);
+	if (!check_arguments("localhost-migrate", arguments, errp) ||
+	    !get_number(arguments, "channels", LM_CHANNELS_MAX, &options.channels, errp) ||
+	    !get_number(arguments, "deadline-ms", LM_DEADLINE_MS_MAX, &options.deadline_ms, errp) ||
+	    !get_number(arguments, "max-stall-us", LM_STALL_US_MAX, &options.max_stall_us, errp) ||
+	    !get_size(arguments, "bandwidth", G_MAXINT64, &options.bandwidth, errp))
+		return;
+	ram = qemu.qdict_get_try_str(arguments, "ram");
+	options.ram = ram && !strcmp(ram, "share") ? LM_WAY_SHARE : LM_WAY_FLIP;
+	options.live = qemu.qdict_get_try_bool(arguments, "live", true);
+	options.rehearse = qemu.qdict_get_try_bool(arguments, "rehearse", false);
+	lm_outgoing_start(qemu.qdict_get_try_str(arguments, "uri"), &options, errp);
 }
 
 static void qmp_localhost_migrate_incoming(QDict *arguments, QObject **ret, Error **errp)
@@ -141,6 +192,46 @@ static QList *stage_list(const LmStatus *status)
 	return list;
 }
 
+static QList *pause_list(const LmStatus *status)
+{
+	QList *list = qemu.qlist_new();
+
+	for (guint i = 0; i < LM_PAUSE__MAX; i++) {
+		QDict *part;
+
+		if (status->pause_us[i] < 0)
+			continue;
+		part = qemu.qdict_new();
+		qemu.qdict_put_str(part, "name", lm_pause_name(i));
+		put_ms(part, "milliseconds", status->pause_us[i]);
+		qemu.qlist_append_obj(list, (QObject *)part);
+	}
+	return list;
+}
+
+static void put_bool(QDict *dict, const char *key, bool value)
+{
+	qemu.qdict_put_obj(dict, key, (QObject *)qemu.qbool_from_bool(value));
+}
+
+static QDict *share_dict(const LmShareStatus *share)
+{
+	QDict *dict = qemu.qdict_new();
+
+	put_bool(dict, "live", share->live);
+	if (share->why_not_live)
+		qemu.qdict_put_str(dict, "why-not-live", share->why_not_live);
+	put_size(dict, "shared", share->shared_bytes);
+	put_size(dict, "holes", share->hole_bytes);
+	put_size(dict, "huge", share->huge_bytes);
+	put_size(dict, "left", share->private_bytes);
+	put_size(dict, "chunks", share->chunks);
+	put_size(dict, "median-us", share->median_us);
+	put_size(dict, "p99-us", share->p99_us);
+	put_size(dict, "max-us", share->max_us);
+	return dict;
+}
+
 static QList *block_list(const LmStatus *status)
 {
 	QList *list = qemu.qlist_new();
@@ -164,8 +255,7 @@ static void put_transport(QDict *info, const LmStatus *status)
 	if (status->channels) {
 		qemu.qdict_put_int(info, "channels", status->channels);
 		qemu.qdict_put_str(info, "engine", lm_engine_name(status->engine));
-		qemu.qdict_put_obj(info, "io-uring",
-				   (QObject *)qemu.qbool_from_bool(status->io_uring));
+		put_bool(info, "io-uring", status->io_uring);
 	}
 	if (status->peer_pid)
 		qemu.qdict_put_int(info, "peer-pid", status->peer_pid);
@@ -179,7 +269,12 @@ static void put_status(QDict *info, const LmReport *report)
 
 	qemu.qdict_put_str(info, "role", status->role == LM_ROLE_SOURCE ? "source" : "destination");
 	qemu.qdict_put_str(info, "owner", report->owner);
+	put_bool(info, "rehearsal", status->rehearsal);
 	qemu.qdict_put_obj(info, "stages", (QObject *)stage_list(status));
+	if (status->downtime_us >= 0)
+		qemu.qdict_put_obj(info, "pause", (QObject *)pause_list(status));
+	if (status->share.asked)
+		qemu.qdict_put_obj(info, "share", (QObject *)share_dict(&status->share));
 	if (status->regions->len)
 		qemu.qdict_put_obj(info, "blocks", (QObject *)block_list(status));
 	put_size(info, "populated", status->populated_bytes);

@@ -11,8 +11,10 @@
 
 #include "hmp.h"
 #include "local/error.h"
+#include "local/fault.h"
 #include "local/inventory.h"
 #include "machine.h"
+#include "messages.h"
 #include "qemu.h"
 #include "query.h"
 #include "vm.h"
@@ -128,7 +130,7 @@ static int refuse(GError **errp)
 	return -EAGAIN;
 }
 
-int lm_vm_stop(const LmInventory *described, GError **errp)
+int lm_vm_stop(const LmInventory *described, gint64 *stop_ns, GError **errp)
 {
 	g_autofree char *state = NULL;
 	int rc = check_unchanged(described, errp);
@@ -141,6 +143,7 @@ int lm_vm_stop(const LmInventory *described, GError **errp)
 	g_free(vm.state_before);
 	vm.state_before = g_steal_pointer(&state);
 	qemu.global_state_store();
+	*stop_ns = g_get_monotonic_time() * 1000; /* CLOCK_MONOTONIC */
 	rc = qemu.vm_stop_force_state(run_state("finish-migrate"));
 	if (rc < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, -rc, "stopping the VM");
@@ -170,15 +173,24 @@ static int save_to(int fd, GError **errp)
 	return 0;
 }
 
-int lm_vm_save(int *state_fd, GError **errp)
+static int let_go_of_disks(GError **errp)
 {
-	int fd, rc;
+	int rc;
 
 	vm.inactive = TRUE; /* if only in part: activating what is active does nothing */
 	rc = qemu.bdrv_inactivate_all();
 	if (rc < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, -rc, "inactivating the disks");
-	fd = memfd_create("device-state", MFD_CLOEXEC);
+	return 0;
+}
+
+int lm_vm_save(gboolean keep_disks, int *state_fd, GError **errp)
+{
+	int rc = keep_disks ? 0 : let_go_of_disks(errp), fd;
+
+	if (rc < 0)
+		return rc;
+	fd = lm_fault_fails("memfd-save") ? -1 : memfd_create("device-state", MFD_CLOEXEC);
 	if (fd < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "memfd for the device state");
 	rc = save_to(fd, errp);
@@ -263,6 +275,8 @@ static off_t sections_at(int fd)
 int lm_vm_load(int state_fd, GError **errp)
 {
 	int fd = dup(state_fd), rc;
+	g_autofree char *said = NULL;
+	LmMessages *messages;
 	QIOChannel *channel;
 	QEMUFile *file;
 	Error *error = NULL;
@@ -272,16 +286,17 @@ int lm_vm_load(int state_fd, GError **errp)
 	channel = qemu.qio_channel_file_new_fd(fd);
 	file = qemu.qemu_file_new_input(channel);
 	qemu.object_unref(channel);
+	messages = lm_messages_begin();
 	rc = qemu.qemu_load_device_state(file, &error);
 	if (rc == 0)
 		rc = qemu.qemu_file_get_error(file);
 	qemu.qemu_fclose(file);
+	said = lm_messages_end(messages);
 	if (error)
 		return lm_vm_fail(errp, error, EIO, "loading the device state");
 	if (rc < 0)
-		return lm_fail_errno(errp, LM_ERROR_FAILED, -rc,
-				     "loading the device state failed; QEMU's messages say at "
-				     "which device");
+		return lm_fail(errp, LM_ERROR_FAILED, -rc, "loading the device state: %s: %s",
+			       g_strerror(-rc), *said ? said : "QEMU does not say at which device");
 	return 0;
 }
 

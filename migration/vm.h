@@ -15,8 +15,8 @@ int lm_vm_describe(LmInventory *inventory, GError **errp);
 /* Source. */
 int lm_vm_check_source(GError **errp);
 /* Stops the VM, unless it is another machine by now than @described says. */
-int lm_vm_stop(const LmInventory *described, GError **errp);
-int lm_vm_save(int *state_fd, GError **errp);
+int lm_vm_stop(const LmInventory *described, gint64 *stop_ns, GError **errp);
+int lm_vm_save(gboolean keep_disks, int *state_fd, GError **errp);
 int lm_vm_resume(GError **errp);
 /* The VM must not run here again: postmigrate, and cont is refused with @why. */
 void lm_vm_retire(const char *why);

@@ -65,8 +65,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LmInventory, lm_inventory_free)
 /* ------------------------------------------------------------- RAM regions */
 
 typedef enum LmWay {
-	LM_WAY_FLIP, /* the pages go through pipes; the source releases them as they go */
-	LM_WAY_PASS, /* shared memory: one descriptor goes */
+	LM_WAY_FLIP,  /* the pages go through pipes; the source releases them as they go */
+	LM_WAY_PASS,  /* shared memory: one descriptor goes */
+	LM_WAY_SHARE, /* private memory becomes a memfd in place, whose descriptor goes */
 } LmWay;
 const char *lm_way_name(LmWay way);
 
@@ -94,6 +95,8 @@ typedef struct LmRegion {
 
 	/* Below: the session's. */
 	LmWay way;
+	struct LmShare *share; /* on the source: what has become, or becomes, a memfd; or NULL */
+	gboolean passed;       /* its descriptor has crossed */
 	/*
 	 * One bit per base page: its content is in this process and belongs to the guest. While
 	 * pages flip, a bit is set in one of the two processes only; NULL until scanned.
@@ -119,8 +122,9 @@ typedef enum LmRole { LM_ROLE_SOURCE, LM_ROLE_DESTINATION } LmRole;
 typedef enum LmStage {
 	LM_STAGE_HELLO,	  /* versions, process ids, traits, the ledger */
 	LM_STAGE_REGIONS, /* RAM regions matched, descriptors and pipes exchanged */
+	LM_STAGE_SHARE,	  /* private memory becomes memfds while the VM runs, if asked for */
 	LM_STAGE_STOP,	  /* the VM stops; the clock of the downtime starts */
-	LM_STAGE_FLIP,	  /* pages through the pipes */
+	LM_STAGE_FLIP,	  /* what could not be shared live, and pages through the pipes */
 	LM_STAGE_DEVICES, /* disks inactivated, device state saved and sent */
 	LM_STAGE_LOAD,	  /* device state loaded, disks activated */
 	LM_STAGE_COMMIT,  /* the ledger changes hands; the destination runs */
@@ -131,7 +135,7 @@ const char *lm_stage_name(LmStage stage);
 typedef enum LmState {
 	LM_STATE_NONE,
 	LM_STATE_SETUP,	 /* hello and regions; waiting for a peer counts too */
-	LM_STATE_ACTIVE, /* stopped; pages move */
+	LM_STATE_ACTIVE, /* pages move; from the stage stop on the VM is stopped */
 	LM_STATE_DEVICE, /* device state saved, sent, loaded */
 	LM_STATE_COMPLETED,
 	LM_STATE_FAILED,
@@ -141,12 +145,13 @@ const char *lm_state_name(LmState state);
 
 /* Whether the VM may run in this process after the session has ended. */
 typedef enum LmOutcome {
-	LM_OUTCOME_HERE,      /* source: never left, or came back whole */
+	LM_OUTCOME_HERE,      /* source: never left, came back whole, or was only rehearsed */
 	LM_OUTCOME_GONE,      /* source: the VM runs in the destination */
 	LM_OUTCOME_LOST,      /* source: pages went with a dead destination */
 	LM_OUTCOME_TAKEN,     /* destination: the VM runs here */
 	LM_OUTCOME_UNTOUCHED, /* destination: may wait for another source */
 	LM_OUTCOME_SPOILT,    /* destination: its devices or memory were written; must exit */
+	LM_OUTCOME_REHEARSED, /* destination: it would have taken the VM; must exit */
 } LmOutcome;
 
 typedef enum LmEngine {
@@ -161,13 +166,20 @@ typedef enum LmSwitch { LM_SWITCH_AUTO, LM_SWITCH_ON, LM_SWITCH_OFF } LmSwitch;
 #define LM_CHANNELS_MAX	       16
 #define LM_DEADLINE_MS_DEFAULT 10000
 #define LM_DEADLINE_MS_MAX     3600000
+#define LM_STALL_US_MAX	       1000000
 
 typedef struct LmOptions {
 	guint channels;	   /* pipes; 0: as many as suit this host */
 	guint deadline_ms; /* longest wait for the peer to make progress; 0: the default */
 	LmEngine engine;
 	LmSwitch io_uring;
-	const char *fault; /* see migration/local/fault.h; NULL: none; for tests */
+	const char *fault; /* for tests (migration/local/fault.h), in a build with them; NULL: none */
+	/* The source's: */
+	LmWay ram;	    /* of private blocks: LM_WAY_FLIP, or LM_WAY_SHARE where possible */
+	gboolean live;	    /* share while the VM runs, where the kernel can */
+	gboolean rehearse;  /* the destination loads the VM's state, and exits */
+	guint max_stall_us; /* live: aim for how long a thread waits for a chunk; 0: default */
+	guint64 bandwidth;  /* live: bytes a second; 0: no limit */
 } LmOptions;
 
 /*
@@ -181,12 +193,13 @@ typedef struct LmHostOps {
 	/* Both: the state or a stage changed; must not block for long. */
 	void (*changed)(void *opaque);
 
-	/* Source: stop the VM. Undone by resume, unless it is refused (LM_ERROR_REFUSED): then the
-	 * VM was not touched. */
-	int (*stop)(void *opaque, GError **errp);
+	/* Source: stop the VM, which has run until *@stop_ns. Undone by resume, unless it is
+	 * refused (LM_ERROR_REFUSED): then the VM was not touched. */
+	int (*stop)(void *opaque, gint64 *stop_ns, GError **errp);
 	/*
 	 * Source: let go of the disks and save the device state; *@state_fd is a new memfd or
-	 * file positioned anywhere, which becomes the caller's. Undone by resume.
+	 * file positioned anywhere, which becomes the caller's. Undone by resume. In a rehearsal it
+	 * keeps the disks.
 	 */
 	int (*save)(void *opaque, int *state_fd, GError **errp);
 	/* Source: take the disks back and run on, as before stop. */
@@ -215,16 +228,45 @@ typedef struct LmRegionStatus {
 	guint64 used_bytes, populated_bytes, moved_bytes, skipped_bytes;
 } LmRegionStatus;
 
+/* What the time in which the VM is stopped is made of; the rest is messages on their way. */
+typedef enum LmPause {
+	LM_PAUSE_STOP,	   /* source: vCPUs stopped, I/O drained */
+	LM_PAUSE_SAVE,	   /* source: disks inactivated, device state saved */
+	LM_PAUSE_SEND,	   /* source: device state sent */
+	LM_PAUSE_MAP,	   /* destination: memory mapped that was not there before the stop */
+	LM_PAUSE_LOAD,	   /* destination: device state loaded */
+	LM_PAUSE_ACTIVATE, /* destination: disks taken */
+	LM_PAUSE_START,	   /* destination: vCPUs started */
+	LM_PAUSE__MAX,
+} LmPause;
+const char *lm_pause_name(LmPause pause);
+
+/* Private memory on its way into memfds. */
+typedef struct LmShareStatus {
+	gboolean asked;	       /* some block goes by LM_WAY_SHARE */
+	gboolean live;	       /* it was, or is, done while the VM runs */
+	char *why_not_live;    /* NULL: it was not asked for, or is live */
+	guint64 shared_bytes;  /* content that is in memfds now, by this session */
+	guint64 hole_bytes;    /* never touched by the guest */
+	guint64 huge_bytes;    /* of shared_bytes: in huge pages */
+	guint64 private_bytes; /* left over: the kernel held on to it */
+	guint64 chunks;
+	guint64 median_us, p99_us, max_us; /* for how long one chunk was out of reach */
+} LmShareStatus;
+
 /* A snapshot; free with lm_status_clear. */
 typedef struct LmStatus {
 	LmRole role;
 	LmState state;
-	LmStage stage;			/* the one under way, or where it ended */
+	LmStage stage; /* the one under way, or where it ended */
+	gboolean rehearsal;
 	gint64 stage_us[LM_STAGE__MAX]; /* -1: not reached */
+	gint64 pause_us[LM_PAUSE__MAX]; /* source; -1: not known */
 	gint64 downtime_us;		/* source: stop to run; -1: did not stop */
 	gint64 total_us;
 	guint64 populated_bytes, flipped_bytes, returned_bytes, skipped_bytes, lost_bytes;
 	guint64 device_state_bytes;
+	LmShareStatus share;
 	guint channels;
 	LmEngine engine;
 	gboolean io_uring;
@@ -244,8 +286,8 @@ LmSession *lm_session_new(LmRole role, const LmHostOps *ops, void *opaque,
 void lm_session_free(LmSession *session);
 /*
  * Walks the stages over the connected socket @fd, which it takes. Blocks; every wait has a
- * deadline. Returns 0 when the destination runs the VM. On failure everything that can be
- * undone has been undone; *outcome is set in both cases. Once per session.
+ * deadline. Returns 0 when the destination runs the VM, or when it has rehearsed that. On failure
+ * everything that can be undone has been undone; *outcome is set in both cases. Once per session.
  */
 int lm_session_run(LmSession *session, int fd, LmOutcome *outcome, GError **errp);
 /* From any thread. Before the commit the VM stays in the source; after it, no effect. */

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "fault.h"
 
 #define BUFFER_BYTES (256u << 10)
 
@@ -132,6 +133,21 @@ static int check_sendable(const char *name, guint length, guint fd_count, GError
 	return 0;
 }
 
+/* A fault: the reader meets the end of the stream within a message. */
+static int send_half(int socket_fd, struct msghdr *msg, const GByteArray *payload, const char *what,
+		     GError **errp)
+{
+	const gsize half = (LM_WIRE_HEADER_BYTES + (payload ? payload->len : 0)) / 2;
+	const gsize head = MIN(half, LM_WIRE_HEADER_BYTES);
+
+	msg->msg_iov->iov_len = head;
+	sendmsg(socket_fd, msg, MSG_NOSIGNAL);
+	if (half > head)
+		send(socket_fd, payload->data, half - head, MSG_NOSIGNAL | MSG_DONTWAIT);
+	shutdown(socket_fd, SHUT_RDWR);
+	return fail_socket(errp, EPIPE, "send", what);
+}
+
 int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 		    const GByteArray *payload, const int *fds, guint fd_count, GError **errp)
 {
@@ -152,6 +168,8 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 		return ret;
 	lm_wire_header_encode(bytes, &header);
 	attach_fds(&msg, &control, fds, fd_count);
+	if (lm_fault_cuts())
+		return send_half(socket_fd, &msg, payload, what, errp);
 	n = send_some(socket_fd, wait, &msg, what, errp);
 	if (n < 0)
 		return (int)n;
@@ -210,7 +228,8 @@ static gssize receive_some(int socket_fd, const LmWait *wait, guint8 *bytes, gsi
 
 			if (!fit || (msg.msg_flags & MSG_CTRUNC)) {
 				return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
-					       "unexpected or too many descriptors came with %s",
+					       "unexpected or too many descriptors came with %s, "
+					       "or this process can have no more",
 					       what);
 			}
 			return n > 0 ? n : fail_socket(errp, EPIPE, "receive", what);

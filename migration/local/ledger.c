@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "fault.h"
 
 #define LEDGER_BYTES 4096
 #define LEDGER_MAGIC 0x4c4d4c51u /* "QLML" */
@@ -61,8 +62,10 @@ static LmLedger *map_ledger(int fd, GError **errp)
 static int create_memfd(GError **errp)
 {
 	const char *name = "localhost-migrate-ledger";
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	int fd = -1;
 
+	if (!lm_fault_fails("memfd-ledger"))
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	/* Before Linux 6.3 there is no such flag; after it, a sysctl may insist on it. */
 	if (fd < 0 && errno == EINVAL)
 		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

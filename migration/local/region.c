@@ -15,6 +15,8 @@ const char *lm_way_name(LmWay way)
 	switch (way) {
 	case LM_WAY_FLIP:
 		return "flip";
+	case LM_WAY_SHARE:
+		return "share";
 	case LM_WAY_PASS:
 		return "pass";
 	}
@@ -75,11 +77,6 @@ static void G_GNUC_PRINTF(2, 3) differs(Differences *differences, const char *fo
 	va_end(args);
 }
 
-static const char *sharing(const LmRegion *region)
-{
-	return region->flags & LM_REGION_SHARED ? "shared" : "private";
-}
-
 /* The destination's region can take the source's size. */
 static gboolean fits(const LmRegion *source, const LmRegion *destination)
 {
@@ -91,12 +88,18 @@ static gboolean fits(const LmRegion *source, const LmRegion *destination)
 
 static void compare(const LmRegion *source, const LmRegion *destination, Differences *differences)
 {
-	if ((source->flags ^ destination->flags) & LM_REGION_SHARED)
-		differs(differences, "RAM block %s is %s on the source, %s on the destination",
-			source->name, sharing(source), sharing(destination));
-	else if ((source->flags & LM_REGION_SHARED) && source->fd == -1)
+	if (source->way == LM_WAY_FLIP && (destination->flags & LM_REGION_SHARED))
+		differs(differences,
+			"RAM block %s is private on the source, shared on the destination",
+			source->name);
+	else if (source->way == LM_WAY_PASS && source->fd == LM_WIRE_FD_NONE)
 		differs(differences, "RAM block %s is shared on the source without a descriptor",
 			source->name);
+	else if (source->way != LM_WAY_FLIP && source->page_bytes != destination->page_bytes)
+		differs(differences,
+			"RAM block %s has pages of %" G_GUINT64_FORMAT
+			" bytes on the source, of %" G_GUINT64_FORMAT " on the destination",
+			source->name, source->page_bytes, destination->page_bytes);
 
 	if (fits(source, destination))
 		return;
@@ -165,7 +168,6 @@ int lm_regions_match(GPtrArray *mine, GPtrArray *theirs, GPtrArray **matched, GE
 		LmRegion *source = g_ptr_array_index(theirs, i);
 		LmRegion *destination = g_ptr_array_index(result, i);
 
-		source->way = source->flags & LM_REGION_SHARED ? LM_WAY_PASS : LM_WAY_FLIP;
 		destination->way = source->way;
 	}
 	*matched = g_steal_pointer(&result);

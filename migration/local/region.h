@@ -10,14 +10,14 @@
 #define LM_WINDOW_BYTES	   (2u << 20) /* batches: a transparent huge page goes whole */
 
 /*
- * Chooses the way of each of the source's regions and matches the destination's to it. @mine and
+ * Matches the destination's regions to the source's, whose way the source has chosen. @mine and
  * @theirs are LmRegion arrays; called on the destination with theirs = the source's list.
  * On success *matched is a new array (not owning its elements) of @mine in the order of @theirs,
- * with way set; a region that is to be passed has way LM_WAY_PASS when both are shared and the
- * source's has a descriptor. Refuses (LM_ERROR_REFUSED), naming the block and both values:
- * a block that only one side has; used sizes that differ where the destination's is not
- * resizable or too small in max_bytes; shared on one side and private on the other.
- * Different page sizes are fine.
+ * with way set. Refuses (LM_ERROR_REFUSED), naming the block and both values: a block that only
+ * one side has; used sizes that differ where the destination's is not resizable or too small in
+ * max_bytes; a block that would be flipped into shared memory, or passed without a descriptor or
+ * to other page sizes. What is flipped may have different page sizes; what is passed may be
+ * private on the destination, for it is mapped over.
  */
 int lm_regions_match(GPtrArray *mine, GPtrArray *theirs, GPtrArray **matched, GError **errp);
 

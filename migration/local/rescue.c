@@ -43,19 +43,37 @@ static char thread_state(int pid, const char *tid)
 	return name_end && name_end[1] ? name_end[2] : 0;
 }
 
+/* Where it cannot be told, they may not be. */
 static gboolean all_threads_stopped(int pid)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/task", pid);
-	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+	g_autoptr(GError) error = NULL;
+	g_autoptr(GDir) dir = g_dir_open(path, 0, &error);
 	const char *tid;
 
-	while (dir && (tid = g_dir_read_name(dir))) {
+	if (!dir)
+		return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+	while ((tid = g_dir_read_name(dir))) {
 		char state = thread_state(pid, tid);
 
 		if (state && !strchr("TtZX", state))
 			return FALSE;
 	}
 	return TRUE;
+}
+
+/* To look into /proc takes two descriptors, and this process may have none left. */
+static void free_descriptors(LmPipes *pipes)
+{
+	for (guint i = 0; i < pipes->count; i++) {
+		LmPipePair *pair = &pipes->pair[i];
+
+		if (pair->tx >= 0)
+			close(pair->tx);
+		if (pair->rx >= 0)
+			close(pair->rx);
+		pair->tx = pair->rx = -1;
+	}
 }
 
 static int stop_process(LmSession *s, GError **errp)
@@ -66,6 +84,7 @@ static int stop_process(LmSession *s, GError **errp)
 	    syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGSTOP, NULL, 0) < 0)
 		return lm_fail(errp, LM_ERROR_GONE, ESRCH, "the destination, process %d, is gone",
 			       pid);
+	free_descriptors(&s->pipes);
 	for (int ms = 0; ms < STOP_DEADLINE_MS; ms++) {
 		if (all_threads_stopped(pid))
 			return 0;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the destination does in each stage, and how it takes that back. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,8 +39,7 @@ static int note_return(LmSession *s, const LmMessage *message, GError **errp)
 	return 0;
 }
 
-/* Receives a message of @type; a source that withdraws instead is an error of its own. */
-int lm_destination_expect(LmSession *s, LmMessageType type, LmMessage *message, GError **errp)
+int lm_destination_next(LmSession *s, LmMessage *message, GError **errp)
 {
 	g_auto(LmMessage) any = {0};
 	int rc = lm_channel_receive(s->fd, &s->wait, &any, errp);
@@ -62,6 +61,18 @@ int lm_destination_expect(LmSession *s, LmMessageType type, LmMessage *message, 
 		g_propagate_prefixed_error(errp, g_steal_pointer(&theirs), "the source gave up: ");
 		return -EREMOTEIO;
 	}
+	*message = any;
+	memset(&any, 0, sizeof(any));
+	return 0;
+}
+
+int lm_destination_expect(LmSession *s, LmMessageType type, LmMessage *message, GError **errp)
+{
+	g_auto(LmMessage) any = {0};
+	int rc = lm_destination_next(s, &any, errp);
+
+	if (rc < 0)
+		return rc;
 	if (any.header.type != type)
 		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 			       "the source sent %s where %s was due",
@@ -96,7 +107,9 @@ int lm_destination_hello(LmSession *s, GError **errp)
 	if (rc < 0)
 		return rc;
 	s->theirs = hello.inventory;
+	s->rehearse = hello.flags & LM_WIRE_HELLO_REHEARSE;
 	g_mutex_lock(&s->lock);
+	s->status.rehearsal = s->rehearse;
 	s->status.peer_version = g_strdup(s->theirs->host_version);
 	g_mutex_unlock(&s->lock);
 	if (hello.base_page_bytes != LM_BASE_PAGE_BYTES)
@@ -146,62 +159,6 @@ static int match_regions(LmSession *s, GError **errp)
 			return rc;
 	}
 	lm_session_set_regions(s, matched);
-	return 0;
-}
-
-/* @fd is checked before it is mapped: a shorter file would be a SIGBUS later. */
-static int map_passed(LmSession *s, LmRegion *region, int fd, guint64 offset_bytes, GError **errp)
-{
-	struct stat st;
-	guint64 end_bytes;
-
-	if (fstat(fd, &st) < 0)
-		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "RAM block %s: fstat",
-				     region->name);
-	if (!S_ISREG(st.st_mode))
-		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
-			       "RAM block %s: the source passed no file", region->name);
-	if (!g_uint64_checked_add(&end_bytes, offset_bytes, region->used_bytes) || st.st_size < 0 ||
-	    (guint64)st.st_size < end_bytes)
-		return lm_fail(errp, LM_ERROR_REFUSED, EINVAL,
-			       "RAM block %s: the passed file has %" G_GINT64_FORMAT
-			       " bytes, needed are %" G_GUINT64_FORMAT,
-			       region->name, (gint64)st.st_size, end_bytes);
-	if (region->fd >= 0 && region->dev == st.st_dev && region->ino == st.st_ino &&
-	    region->fd_offset_bytes == offset_bytes)
-		return 0; /* the same file is mapped here already */
-	if (mmap(region->host, region->used_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-		 fd, offset_bytes) == MAP_FAILED)
-		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "RAM block %s: mmap",
-				     region->name);
-	return s->ops->adopted(s->opaque, region, fd, errp);
-}
-
-/* The source's list says where each passed file's memory begins; it comes with the descriptor. */
-static int receive_passed(LmSession *s, GError **errp)
-{
-	for (guint i = 0; i < s->regions->len; i++) {
-		LmRegion *region = g_ptr_array_index(s->regions, i);
-		g_auto(LmMessage) message = {0};
-		guint64 offset_bytes;
-		int rc;
-
-		if (region->way != LM_WAY_PASS)
-			continue;
-		rc = lm_destination_expect(s, LM_MESSAGE_PASS, &message, errp);
-		if (rc == 0)
-			rc = lm_wire_u64_decode(message.payload, message.header.length,
-						&offset_bytes, errp);
-		if (rc < 0)
-			return rc;
-		if (message.fd_count != 1)
-			return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
-				       "RAM block %s came with %u descriptors where 1 was due",
-				       region->name, message.fd_count);
-		rc = map_passed(s, region, message.fds[0], offset_bytes, errp);
-		if (rc < 0)
-			return rc;
-	}
 	return 0;
 }
 
@@ -264,8 +221,6 @@ int lm_destination_regions(LmSession *s, GError **errp)
 	answer = lm_wire_regions_encode(s->regions);
 	rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_REGIONS, answer, NULL, 0, errp);
 	if (rc == 0)
-		rc = receive_passed(s, errp);
-	if (rc == 0)
 		rc = receive_pipes(s, errp);
 	if (rc == 0)
 		rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_READY, NULL, NULL, 0, errp);
@@ -273,13 +228,6 @@ int lm_destination_regions(LmSession *s, GError **errp)
 }
 
 /* --------------------------------------------------------------------- flip */
-
-int lm_destination_stop(LmSession *s, GError **errp)
-{
-	g_auto(LmMessage) message = {0};
-
-	return lm_destination_expect(s, LM_MESSAGE_FLIP, &message, errp);
-}
 
 static void note_moved(LmSession *s)
 {
@@ -299,8 +247,10 @@ int lm_destination_flip(LmSession *s, GError **errp)
 	g_autoptr(GByteArray) answer = NULL;
 	int rc;
 
-	lm_session_prepare_flip(s, s->status.engine, &s->wait);
 	s->flipping = s->spoilt = TRUE;
+	if (!lm_session_flips(s))
+		return 0;
+	lm_session_prepare_flip(s, s->status.engine, &s->wait);
 	rc = lm_flip_receive(&s->flip, errp);
 	note_moved(s);
 	if (rc < 0)
@@ -342,22 +292,20 @@ static LmWait patient_wait(const LmSession *s)
 	return wait;
 }
 
-int lm_destination_undo_flip(LmSession *s, GError **errp)
+static int give_back(LmSession *s, GError **errp)
 {
 	LmWait wait = lm_session_undo_wait(s), patient = patient_wait(s);
 	g_autoptr(GByteArray) answer = NULL;
 	g_auto(LmMessage) bye = {0};
-	int rc;
+	int rc = await_return(s, &patient, errp);
 
-	if (!s->flipping)
-		return 0;
-	rc = await_return(s, &patient, errp);
 	if (rc == 0)
 		rc = lm_fault_reach(s->fault, "return", &wait, errp);
 	if (rc < 0)
 		return rc;
 	lm_session_prepare_flip(s, s->return_engine, &wait);
-	rc = lm_flip_send(&s->flip, errp);
+	if (lm_session_flips(s))
+		rc = lm_flip_send(&s->flip, errp);
 	if (rc < 0)
 		return rc;
 	g_mutex_lock(&s->lock);
@@ -366,6 +314,29 @@ int lm_destination_undo_flip(LmSession *s, GError **errp)
 	answer = lm_wire_u64_encode(s->flip.bytes);
 	rc = lm_channel_send(s->fd, &wait, LM_MESSAGE_RETURNED, answer, NULL, 0, errp);
 	return rc < 0 ? rc : lm_channel_expect(s->fd, &wait, LM_MESSAGE_BYE, &bye, errp);
+}
+
+/* Our memory stays where it is until the source has read it, and ends us, or is dead. */
+static void await_rescue(LmSession *s)
+{
+	const LmWait patient = patient_wait(s);
+	struct pollfd source = {.fd = s->peer_pidfd, .events = POLLIN};
+
+	shutdown(s->fd, SHUT_RDWR); /* there is nothing more to be waited for */
+	if (s->peer_pidfd >= 0)
+		poll(&source, 1, MIN(patient.deadline_ms, G_MAXINT));
+}
+
+int lm_destination_undo_flip(LmSession *s, GError **errp)
+{
+	int rc;
+
+	if (!s->flipping)
+		return 0;
+	rc = give_back(s, errp);
+	if (rc < 0 && lm_session_flips(s) && (!s->return_asked || lm_session_bytes_here(s)))
+		await_rescue(s);
+	return rc;
 }
 
 /* ------------------------------------------------------------ device state */
@@ -382,11 +353,14 @@ int lm_destination_load(LmSession *s, GError **errp)
 	rc = s->ops->load(s->opaque, s->state_fd, errp);
 	if (rc < 0)
 		return rc;
-	rc = s->ops->activate(s->opaque, errp);
-	if (rc < 0)
-		return rc;
-	s->activated = TRUE;
-	s->load_us = g_get_monotonic_time() - begin_us;
+	lm_session_note_pause(s, LM_PAUSE_LOAD, &begin_us);
+	if (!s->rehearse) {
+		rc = s->ops->activate(s->opaque, errp);
+		if (rc < 0)
+			return rc;
+		s->activated = TRUE;
+		lm_session_note_pause(s, LM_PAUSE_ACTIVATE, &begin_us);
+	}
 	lm_channel_send(s->fd, &s->wait, LM_MESSAGE_READY, NULL, NULL, 0, NULL);
 	return 0;
 }
@@ -399,16 +373,29 @@ int lm_destination_undo_load(LmSession *s, GError **errp)
 	return 0;
 }
 
+/* The source runs on; its last word ends the rehearsal. */
+static int end_rehearsal(LmSession *s, GError **errp)
+{
+	g_auto(LmMessage) bye = {0};
+
+	return lm_destination_expect(s, LM_MESSAGE_BYE, &bye, errp);
+}
+
 int lm_destination_commit(LmSession *s, GError **errp)
 {
-	LmWireCommitted committed = {.load_us = s->load_us};
+	LmWireCommitted committed = {0};
 	g_autoptr(GByteArray) payload = NULL;
+	gint64 begin_us = g_get_monotonic_time();
 
+	if (s->rehearse)
+		return end_rehearsal(s, errp);
 	if (!lm_ledger_take(s->ledger))
 		return lm_fail(errp, LM_ERROR_CANCELLED, ECANCELED,
 			       "the source withdrew before the commit");
 	s->ops->run(s->opaque);
 	committed.run_ns = now_ns();
+	lm_session_note_pause(s, LM_PAUSE_START, &begin_us);
+	memcpy(committed.pause_us, &s->pause_us[LM_PAUSE_MAP], sizeof(committed.pause_us));
 	payload = lm_wire_committed_encode(&committed);
 	lm_channel_send(s->fd, &s->wait, LM_MESSAGE_COMMITTED, payload, NULL, 0, NULL);
 	return 0;

@@ -18,6 +18,8 @@
 #include "rescue.h"
 #include "session.h"
 
+#define REHEARSAL_STOP_MS 2000u
+
 static gint64 now_ns(void)
 {
 	struct timespec now;
@@ -33,6 +35,7 @@ static int send_hello(LmSession *s, GError **errp)
 	LmWireHello hello = {.oldest_version = LM_WIRE_OLDEST,
 			     .pid = getpid(),
 			     .base_page_bytes = LM_BASE_PAGE_BYTES,
+			     .flags = s->rehearse ? LM_WIRE_HELLO_REHEARSE : 0,
 			     .inventory = s->mine};
 	g_autoptr(GByteArray) payload = lm_wire_hello_encode(&hello);
 	int fd = lm_ledger_fd(s->ledger);
@@ -48,6 +51,9 @@ int lm_source_hello(LmSession *s, GError **errp)
 
 	s->mine = lm_inventory_new();
 	rc = s->ops->describe(s->opaque, s->mine, errp);
+	if (rc < 0)
+		return rc;
+	rc = lm_source_choose_ways(s, errp);
 	if (rc < 0)
 		return rc;
 	s->ledger = lm_ledger_new(errp);
@@ -72,7 +78,7 @@ int lm_source_hello(LmSession *s, GError **errp)
 
 /* ------------------------------------------------------------------ regions */
 
-/* The destination answers our list with its own, in our order; its way is ours. */
+/* The destination answers our list with its own, in our order and with our ways. */
 static int agree_on_regions(LmSession *s, GError **errp)
 {
 	g_auto(LmMessage) message = {0};
@@ -100,36 +106,11 @@ static int agree_on_regions(LmSession *s, GError **errp)
 				       "the destination answered RAM block %s (%" G_GUINT64_FORMAT
 				       " bytes) with %s (%" G_GUINT64_FORMAT " bytes)",
 				       mine->name, mine->used_bytes, peer->name, peer->used_bytes);
-		if (peer->way == LM_WAY_PASS && mine->fd < 0)
+		if (peer->way != mine->way)
 			return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
-				       "the destination wants a descriptor of RAM block %s, "
-				       "which has none",
-				       mine->name);
-		if ((peer->way == LM_WAY_PASS) != !!(mine->flags & LM_REGION_SHARED))
-			return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
-				       "the destination wants RAM block %s to %s, which is %s",
-				       mine->name, lm_way_name(peer->way),
-				       mine->flags & LM_REGION_SHARED ? "shared" : "private");
-		mine->way = peer->way;
+				       "the destination wants RAM block %s to %s, which is to %s",
+				       mine->name, lm_way_name(peer->way), lm_way_name(mine->way));
 		mine->peer_address = (guintptr)peer->host;
-	}
-	return 0;
-}
-
-static int pass_descriptors(LmSession *s, GError **errp)
-{
-	for (guint i = 0; i < s->regions->len; i++) {
-		const LmRegion *region = g_ptr_array_index(s->regions, i);
-		g_autoptr(GByteArray) payload = NULL;
-		int rc;
-
-		if (region->way != LM_WAY_PASS)
-			continue;
-		payload = lm_wire_u64_encode(region->fd_offset_bytes);
-		rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_PASS, payload, &region->fd, 1,
-				     errp);
-		if (rc < 0)
-			return rc;
 	}
 	return 0;
 }
@@ -183,8 +164,6 @@ int lm_source_regions(LmSession *s, GError **errp)
 	lm_session_set_regions(s, s->mine->regions);
 	rc = agree_on_regions(s, errp);
 	if (rc == 0)
-		rc = pass_descriptors(s, errp);
-	if (rc == 0)
 		rc = send_pipes(s, engine, errp);
 	if (rc == 0)
 		note_transport(s, engine);
@@ -195,12 +174,13 @@ int lm_source_regions(LmSession *s, GError **errp)
 
 int lm_source_stop(LmSession *s, GError **errp)
 {
-	int rc;
+	gint64 stop_ns = now_ns(), begin_us;
+	int rc = s->ops->stop(s->opaque, &stop_ns, errp);
 
-	s->stop_ns = now_ns();
-	rc = s->ops->stop(s->opaque, errp);
-	if (rc < 0 && g_error_matches(*errp, LM_ERROR, LM_ERROR_REFUSED))
-		s->stop_ns = 0;
+	if (rc == 0 || !g_error_matches(*errp, LM_ERROR, LM_ERROR_REFUSED))
+		s->stop_ns = stop_ns;
+	begin_us = stop_ns / 1000;
+	lm_session_note_pause(s, LM_PAUSE_STOP, &begin_us);
 	return rc;
 }
 
@@ -269,16 +249,21 @@ int lm_source_flip(LmSession *s, GError **errp)
 {
 	g_auto(LmMessage) message = {0};
 	guint64 received_bytes;
-	int rc = scan_regions(s, errp);
+	int rc = lm_source_share_rest(s, errp);
 
+	if (rc == 0)
+		rc = scan_regions(s, errp);
 	if (rc == 0)
 		rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_FLIP, NULL, NULL, 0, errp);
 	if (rc < 0)
 		return rc;
+	s->flipping = TRUE;
+	s->flip_answered = s->flip_arrived = !lm_session_flips(s);
+	if (s->flip_arrived)
+		return 0;
 	lm_keep_small(s->regions);
 	lm_session_prepare_flip(s, s->status.engine, &s->wait);
 	s->flip.log = s->log;
-	s->flipping = TRUE;
 	rc = lm_flip_send(&s->flip, errp);
 	note_moved(s);
 	g_mutex_lock(&s->lock);
@@ -364,7 +349,8 @@ static int ask_for_pages(LmSession *s, const LmWait *wait, GError **errp)
 	if (rc < 0)
 		return rc;
 	lm_session_prepare_flip(s, s->return_engine, wait);
-	rc = lm_flip_receive(&s->flip, errp);
+	if (lm_session_flips(s))
+		rc = lm_flip_receive(&s->flip, errp);
 	g_mutex_lock(&s->lock);
 	s->status.returned_bytes += s->flip.bytes;
 	g_mutex_unlock(&s->lock);
@@ -403,11 +389,14 @@ int lm_source_undo_flip(LmSession *s, GError **errp)
 	guint64 missing_bytes;
 	int rc;
 
-	if (!s->flipping)
+	/* In a rehearsal the destination has nothing of ours but a view of it. */
+	if (!s->flipping || s->rehearse) {
+		lm_source_forget_copies(s);
 		return 0;
+	}
 	rc = ask_for_pages(s, &wait, &why);
 	if (rc < 0) {
-		if (s->return_engine != LM_ENGINE_VMSPLICE)
+		if (lm_session_flips(s) && s->return_engine != LM_ENGINE_VMSPLICE)
 			lm_rescue(s, NULL);
 		rc = end_destination(s, errp);
 		lm_keep_restore(s->regions);
@@ -415,6 +404,7 @@ int lm_source_undo_flip(LmSession *s, GError **errp)
 	note_moved(s);
 	if (rc < 0)
 		return rc;
+	lm_source_forget_copies(s);
 	missing_bytes = s->status.populated_bytes - lm_session_bytes_here(s);
 	if (!missing_bytes)
 		return 0;
@@ -432,23 +422,36 @@ int lm_source_undo_flip(LmSession *s, GError **errp)
 
 int lm_source_devices(LmSession *s, GError **errp)
 {
+	gint64 begin_us = g_get_monotonic_time();
 	int rc = s->ops->save(s->opaque, &s->state_fd, errp);
 
-	return rc < 0 ? rc : lm_state_send(s, errp);
+	lm_session_note_pause(s, LM_PAUSE_SAVE, &begin_us);
+	if (rc == 0)
+		rc = lm_state_send(s, errp);
+	lm_session_note_pause(s, LM_PAUSE_SEND, &begin_us);
+	return rc;
 }
 
 int lm_source_load(LmSession *s, GError **errp)
 {
 	g_auto(LmMessage) ready = {0};
+	LmWait wait = s->wait;
 
-	return lm_channel_expect(s->fd, &s->wait, LM_MESSAGE_READY, &ready, errp);
+	/* A rehearsal must not keep the VM stopped for longer than the real thing would. */
+	if (s->rehearse)
+		wait.deadline_ms = MIN(wait.deadline_ms, REHEARSAL_STOP_MS);
+	return lm_channel_expect(s->fd, &wait, LM_MESSAGE_READY, &ready, errp);
 }
 
 int lm_source_commit(LmSession *s, GError **errp)
 {
 	g_auto(LmMessage) message = {0};
 	LmWireCommitted committed;
-	int rc = lm_channel_expect(s->fd, &s->wait, LM_MESSAGE_COMMITTED, &message, errp);
+	int rc;
+
+	if (s->rehearse)
+		return 0;
+	rc = lm_channel_expect(s->fd, &s->wait, LM_MESSAGE_COMMITTED, &message, errp);
 
 	if (rc == 0)
 		rc = lm_wire_committed_decode(message.payload, message.header.length, &committed,
@@ -463,6 +466,7 @@ int lm_source_commit(LmSession *s, GError **errp)
 		committed.run_ns = now_ns(); /* no such time: it is only shown */
 	g_mutex_lock(&s->lock);
 	s->status.downtime_us = (committed.run_ns - s->stop_ns) / 1000;
+	memcpy(&s->status.pause_us[LM_PAUSE_MAP], committed.pause_us, sizeof(committed.pause_us));
 	g_mutex_unlock(&s->lock);
 	return 0;
 }

@@ -25,18 +25,6 @@ static gint64 now_us(void)
 	return g_get_monotonic_time();
 }
 
-const char *lm_state_name(LmState state)
-{
-	static const char *const names[] = {
-		[LM_STATE_NONE] = "none",	    [LM_STATE_SETUP] = "setup",
-		[LM_STATE_ACTIVE] = "active",	    [LM_STATE_DEVICE] = "device",
-		[LM_STATE_COMPLETED] = "completed", [LM_STATE_FAILED] = "failed",
-		[LM_STATE_CANCELLED] = "cancelled",
-	};
-
-	return state < G_N_ELEMENTS(names) ? names[state] : "unknown";
-}
-
 LmSession *lm_session_new(LmRole role, const LmHostOps *ops, void *opaque, const LmOptions *options)
 {
 	LmSession *s = g_new0(LmSession, 1);
@@ -45,7 +33,8 @@ LmSession *lm_session_new(LmRole role, const LmHostOps *ops, void *opaque, const
 	s->ops = ops;
 	s->opaque = opaque;
 	s->options = *options;
-	s->fault = g_strdup(options->fault);
+	s->fault = g_strdup(lm_fault_of(options->fault, role));
+	lm_fault_set(s->fault);
 	s->options.fault = s->fault;
 	if (!s->options.deadline_ms)
 		s->options.deadline_ms = LM_DEADLINE_MS_DEFAULT;
@@ -55,11 +44,15 @@ LmSession *lm_session_new(LmRole role, const LmHostOps *ops, void *opaque, const
 	s->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->wait = (LmWait){.deadline_ms = s->options.deadline_ms, .cancel_fd = s->cancel_fd};
 	g_mutex_init(&s->lock);
+	s->rehearse = role == LM_ROLE_SOURCE && options->rehearse;
 	s->status.role = role;
+	s->status.rehearsal = s->rehearse;
 	s->status.state = LM_STATE_SETUP;
 	s->status.downtime_us = -1;
 	for (guint i = 0; i < LM_STAGE__MAX; i++)
 		s->status.stage_us[i] = -1;
+	for (guint i = 0; i < LM_PAUSE__MAX; i++)
+		s->status.pause_us[i] = -1;
 	s->begin_us = s->stage_begin_us = now_us();
 	return s;
 }
@@ -96,6 +89,7 @@ void lm_session_free(LmSession *s)
 	if (!s)
 		return;
 	release_resources(s);
+	g_clear_pointer(&s->shares, g_ptr_array_unref);
 	g_clear_pointer(&s->regions, g_ptr_array_unref);
 	g_clear_pointer(&s->mine, lm_inventory_free);
 	lm_status_clear(&s->status);
@@ -149,6 +143,30 @@ void lm_session_prepare_flip(LmSession *s, LmEngine engine, const LmWait *wait)
 	g_mutex_unlock(&s->lock);
 }
 
+gboolean lm_session_flips(const LmSession *s)
+{
+	for (guint i = 0; i < s->regions->len; i++) {
+		const LmRegion *region = g_ptr_array_index(s->regions, i);
+
+		if (region->way == LM_WAY_FLIP)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+void lm_session_note_pause(LmSession *s, LmPause pause, gint64 *begin_us)
+{
+	gint64 begun_us = *begin_us;
+
+	*begin_us = now_us();
+	s->pause_us[pause] += *begin_us - begun_us;
+	if (s->role == LM_ROLE_DESTINATION)
+		return;
+	g_mutex_lock(&s->lock);
+	s->status.pause_us[pause] = s->pause_us[pause];
+	g_mutex_unlock(&s->lock);
+}
+
 guint64 lm_session_bytes_here(const LmSession *s)
 {
 	guint64 bytes = 0;
@@ -160,63 +178,6 @@ guint64 lm_session_bytes_here(const LmSession *s)
 			bytes += lm_region_bitmap_count_bytes(region);
 	}
 	return bytes;
-}
-
-/* ------------------------------------------------------------------ queries */
-
-static void region_status_free(gpointer data)
-{
-	LmRegionStatus *region = data;
-
-	g_free(region->name);
-	g_free(region);
-}
-
-void lm_status_clear(LmStatus *status)
-{
-	g_clear_pointer(&status->peer_version, g_free);
-	g_clear_pointer(&status->error, g_free);
-	g_clear_pointer(&status->regions, g_ptr_array_unref);
-}
-
-static GPtrArray *region_statuses(GPtrArray *regions)
-{
-	GPtrArray *list = g_ptr_array_new_with_free_func(region_status_free);
-
-	for (guint i = 0; regions && i < regions->len; i++) {
-		const LmRegion *region = g_ptr_array_index(regions, i);
-		LmRegionStatus *status = g_new0(LmRegionStatus, 1);
-
-		status->name = g_strdup(region->name);
-		status->way = region->way;
-		status->used_bytes = region->used_bytes;
-		status->populated_bytes = region->populated_bytes;
-		status->moved_bytes = region->moved_bytes;
-		status->skipped_bytes = region->skipped_bytes;
-		g_ptr_array_add(list, status);
-	}
-	return list;
-}
-
-static gboolean state_is_final(LmState state)
-{
-	return state >= LM_STATE_COMPLETED;
-}
-
-void lm_session_query(LmSession *s, LmStatus *status)
-{
-	g_mutex_lock(&s->lock);
-	*status = s->status;
-	status->peer_version = g_strdup(s->status.peer_version);
-	status->error = g_strdup(s->status.error);
-	status->regions = region_statuses(s->regions);
-	if (!state_is_final(status->state)) {
-		status->stage_us[status->stage] = now_us() - s->stage_begin_us;
-		status->total_us = now_us() - s->begin_us;
-		if (status->stage == LM_STAGE_FLIP)
-			status->flipped_bytes = __atomic_load_n(&s->flip.bytes, __ATOMIC_RELAXED);
-	}
-	g_mutex_unlock(&s->lock);
 }
 
 /* -------------------------------------------------------------------- walks */
@@ -366,12 +327,30 @@ static int source_gone(LmSession *s, LmOutcome *outcome, GError *error)
 	return 0;
 }
 
+/* The destination has said that it would take the VM; it runs on here. */
+static int end_rehearsal(LmSession *s, LmOutcome *outcome, GError **errp)
+{
+	GError *error = NULL;
+	int rc;
+
+	lm_ledger_withdraw(s->ledger);
+	rc = walk_back(s, &error);
+	*outcome = LM_OUTCOME_HERE;
+	lm_channel_send(s->fd, &s->wait, LM_MESSAGE_BYE, NULL, NULL, 0, NULL);
+	finish(s, rc < 0 ? LM_STATE_FAILED : LM_STATE_COMPLETED, error);
+	if (error)
+		g_propagate_error(errp, error);
+	return rc;
+}
+
 static int run_source(LmSession *s, LmOutcome *outcome, GError **errp)
 {
 	GError *error = NULL;
 	g_autoptr(GError) undo_error = NULL;
 	int rc = walk_forward(s, &error);
 
+	if (rc == 0 && s->rehearse)
+		return end_rehearsal(s, outcome, errp);
 	if (rc == 0 || (s->ledger && !lm_ledger_withdraw(s->ledger)))
 		return source_gone(s, outcome, error);
 
@@ -401,7 +380,7 @@ static int run_destination(LmSession *s, LmOutcome *outcome, GError **errp)
 	int rc = walk_forward(s, &error);
 
 	if (rc == 0) {
-		*outcome = LM_OUTCOME_TAKEN;
+		*outcome = s->rehearse ? LM_OUTCOME_REHEARSED : LM_OUTCOME_TAKEN;
 		finish(s, LM_STATE_COMPLETED, NULL);
 		return 0;
 	}

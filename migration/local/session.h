@@ -7,6 +7,7 @@
 #include "flip.h"
 #include "flip-log.h"
 #include "ledger.h"
+#include "share.h"
 
 struct LmSession {
 	LmRole role;
@@ -26,7 +27,11 @@ struct LmSession {
 	LmFlip flip;
 	LmFlipLog log[LM_CHANNELS_MAX]; /* source: of the way there, for a rescue */
 	int state_fd;			/* the device state, saved or received */
-	gboolean flipping;		/* pages have begun to move */
+	gboolean rehearse;		/* both: the VM must not run in the destination */
+	GPtrArray *shares;		/* source: of LmShare; not owned */
+	LmShareRun share_run;		/* source: the one under way, or the last */
+	gint64 told_us;			/* source: when it last told of its progress */
+	gboolean flipping;		/* the VM has begun to move */
 	gboolean flip_answered;		/* source: the destination has said how it ended */
 	gboolean flip_arrived;		/* source: it has read all; the pipes are at rest */
 	gboolean return_asked;		/* destination: the source withdrew and wants its pages */
@@ -34,7 +39,7 @@ struct LmSession {
 	gboolean spoilt;		/* destination: its memory or devices were written */
 	gboolean activated;		/* destination: it holds the disks */
 	gint64 stop_ns;
-	gint64 load_us;
+	gint64 pause_us[LM_PAUSE__MAX]; /* as far as this side measures it */
 
 	GMutex lock;	    /* guards what follows, which lm_session_query reads */
 	LmStatus status;    /* regions excepted */
@@ -63,6 +68,7 @@ extern const LmStageEntry lm_stage_table[LM_STAGE__MAX];
 
 int lm_source_hello(LmSession *session, GError **errp);
 int lm_source_regions(LmSession *session, GError **errp);
+int lm_source_share(LmSession *session, GError **errp);
 int lm_source_stop(LmSession *session, GError **errp);
 int lm_source_flip(LmSession *session, GError **errp);
 int lm_source_devices(LmSession *session, GError **errp);
@@ -73,6 +79,7 @@ int lm_source_undo_flip(LmSession *session, GError **errp);
 
 int lm_destination_hello(LmSession *session, GError **errp);
 int lm_destination_regions(LmSession *session, GError **errp);
+int lm_destination_share(LmSession *session, GError **errp);
 int lm_destination_stop(LmSession *session, GError **errp);
 int lm_destination_flip(LmSession *session, GError **errp);
 int lm_destination_load(LmSession *session, GError **errp);
@@ -80,7 +87,17 @@ int lm_destination_commit(LmSession *session, GError **errp);
 int lm_destination_undo_flip(LmSession *session, GError **errp);
 int lm_destination_undo_load(LmSession *session, GError **errp);
 
-/* Receives a message of @type; a source that withdraws or gives up instead is an error. */
+/* Source (session-share.c): */
+/* Chooses the way of each of session->mine's regions. */
+int lm_source_choose_ways(LmSession *session, GError **errp);
+/* With the VM stopped: shares the rest, and passes what has not been passed. */
+int lm_source_share_rest(LmSession *session, GError **errp);
+/* The VM runs on here: what was copied for the destination only is released. */
+void lm_source_forget_copies(LmSession *session);
+
+/* Receives the next message; a source that withdraws or gives up is an error. */
+int lm_destination_next(LmSession *session, LmMessage *message, GError **errp);
+/* The same, and it must be of @type. */
 int lm_destination_expect(LmSession *session, LmMessageType type, LmMessage *message,
 			  GError **errp);
 /* The device state (state.c), from and to session->state_fd. */
@@ -93,6 +110,10 @@ LmWait lm_session_undo_wait(const LmSession *session);
 void lm_session_set_regions(LmSession *session, GPtrArray *regions);
 /* Prepares session->flip for either direction. */
 void lm_session_prepare_flip(LmSession *session, LmEngine engine, const LmWait *wait);
+/* Whether any region flips. */
+gboolean lm_session_flips(const LmSession *session);
+/* Adds the time since @*begin_us to a part of the pause, and sets @*begin_us to now. */
+void lm_session_note_pause(LmSession *session, LmPause pause, gint64 *begin_us);
 /* Bytes of guest memory, of all regions that flip, whose content is in this process. */
 guint64 lm_session_bytes_here(const LmSession *session);
 

@@ -4,11 +4,13 @@
  *
  *   stage    source                                 destination
  *   hello    says what it is, offers the ledger     compares, answers what it is
- *   regions  lists its RAM, passes descriptors      matches, maps, discards, says ready
- *            and pipes
- *   stop     stops the VM                           waits
+ *   regions  lists its RAM, passes pipes            matches, discards, says ready
+ *   share    turns private RAM into memfds, if      maps what is passed
+ *            asked for; passes descriptors
+ *   stop     stops the VM                           waits, maps the rest
  *            undo: takes the disks back, resumes
- *   flip     sends pages and releases them          receives pages
+ *   flip     shares what could not be shared live,  receives pages
+ *            sends pages and releases them
  *            undo: takes the pages back             undo: sends the pages back
  *   devices  lets go of the disks, sends the state  receives the state
  *   load     waits                                  loads the state, takes the disks
@@ -17,7 +19,7 @@
  *
  * Until the ledger is TAKEN the source may withdraw, at any stage, for whatever reason; what
  * follows from that is in the undo columns. All that is likely to be refused is refused in the
- * first two stages, while the guest runs.
+ * first two stages, while the guest runs. What was shared stays shared: there is nothing to undo.
  */
 #include "session.h"
 
@@ -28,6 +30,9 @@ const LmStageEntry lm_stage_table[LM_STAGE__MAX] = {
 	[LM_STAGE_REGIONS] = {"regions",
 			      LM_STATE_SETUP,
 			      {{lm_source_regions, NULL}, {lm_destination_regions, NULL}}},
+	[LM_STAGE_SHARE] = {"share",
+			    LM_STATE_ACTIVE,
+			    {{lm_source_share, NULL}, {lm_destination_share, NULL}}},
 	[LM_STAGE_STOP] = {"stop",
 			   LM_STATE_ACTIVE,
 			   {{lm_source_stop, lm_source_undo_stop}, {lm_destination_stop, NULL}}},

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "fault.h"
 
 #define FILE_NAME  "the device state"
 #define PART_BYTES (256u << 10)
@@ -45,8 +46,10 @@ static int read_at(int file_fd, guint8 *bytes, gsize length, guint64 offset, GEr
 static int write_at(int file_fd, const guint8 *bytes, gsize length, guint64 offset, GError **errp)
 {
 	while (length) {
-		const gssize n = pwrite(file_fd, bytes, length, (off_t)offset);
+		gssize n = -1;
 
+		if (!lm_fault_fails("write-state"))
+			n = pwrite(file_fd, bytes, length, (off_t)offset);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
@@ -169,7 +172,8 @@ int lm_state_receive(LmSession *s, GError **errp)
 		ret = lm_wire_state_decode(message.payload, message.header.length, &state, errp);
 	if (ret < 0)
 		return ret;
-	s->state_fd = memfd_create("device-state", MFD_CLOEXEC);
+	if (!lm_fault_fails("memfd-state"))
+		s->state_fd = memfd_create("device-state", MFD_CLOEXEC);
 	if (s->state_fd < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "memfd for " FILE_NAME);
 	for (guint64 at = 0; at < state.bytes;) {

@@ -12,16 +12,11 @@
 
 #define STRING_LEAST_BYTES 4
 #define TRAIT_LEAST_BYTES  (4 * STRING_LEAST_BYTES)
-#define REGION_LEAST_BYTES (STRING_LEAST_BYTES + 3 * 8 + 4 + 1 + 3 * 8 + 4 + 8)
-
-#define REGION_FLAGS                                                                               \
-	(LM_REGION_SHARED | LM_REGION_RESIZABLE | LM_REGION_NORESERVE | LM_REGION_NAMED_FILE)
 
 G_STATIC_ASSERT(LM_WIRE_HEADER_BYTES == 2 * sizeof(guint16) + 3 * sizeof(guint32));
 G_STATIC_ASSERT(sizeof(((LmWireHeader *)0)->length) == sizeof(guint32));
 G_STATIC_ASSERT(sizeof(((LmWireState *)0)->sum) == 32);
 G_STATIC_ASSERT(TRAIT_LEAST_BYTES == 16);
-G_STATIC_ASSERT(REGION_LEAST_BYTES == 69);
 G_STATIC_ASSERT(LM_WIRE_FDS_MAX >= 2 * LM_CHANNELS_MAX);
 G_STATIC_ASSERT(LM_WIRE_OLDEST <= LM_WIRE_VERSION);
 
@@ -43,6 +38,8 @@ static const struct {
 	[LM_MESSAGE_RETURNED] = {"returned", FALSE},
 	[LM_MESSAGE_BYE] = {"bye", TRUE},
 	[LM_MESSAGE_DATA] = {"data", FALSE},
+	[LM_MESSAGE_PROGRESS] = {"progress", FALSE},
+	[LM_MESSAGE_SHARED] = {"shared", TRUE},
 };
 
 static gboolean known_type(guint type)
@@ -148,6 +145,7 @@ GByteArray *lm_wire_hello_encode(const LmWireHello *hello)
 	lm_write_u16(out, hello->oldest_version);
 	lm_write_u32(out, (guint32)hello->pid);
 	lm_write_u32(out, hello->base_page_bytes);
+	lm_write_u32(out, hello->flags);
 	lm_write_string(out, hello->inventory->host_version, LM_WIRE_HOST_VERSION_MAX);
 	lm_write_u32(out, traits->len);
 	for (guint i = 0; i < traits->len; i++) {
@@ -178,7 +176,7 @@ static void read_traits(LmReader *reader, LmInventory *inventory)
 	}
 }
 
-static gboolean is_page_size(guint64 bytes)
+gboolean lm_wire_is_page_size(guint64 bytes)
 {
 	return bytes >= LM_WIRE_PAGE_BYTES_MIN && bytes <= LM_WIRE_PAGE_BYTES_MAX &&
 	       (bytes & (bytes - 1)) == 0;
@@ -191,12 +189,15 @@ int lm_wire_hello_decode(const guint8 *payload, gsize length, LmWireHello *hello
 	const guint16 oldest_version = lm_read_u16(&reader);
 	const gint32 pid = (gint32)lm_read_u32(&reader);
 	const guint32 base_page_bytes = lm_read_u32(&reader);
+	const guint32 flags = lm_read_u32(&reader);
 	int ret;
 
 	if (pid <= 0)
 		lm_reader_fail(&reader, "%d is no process id", pid);
-	if (!is_page_size(base_page_bytes))
+	if (!lm_wire_is_page_size(base_page_bytes))
 		lm_reader_fail(&reader, "%u bytes is no page size", base_page_bytes);
+	if (flags & ~LM_WIRE_HELLO_REHEARSE)
+		lm_reader_fail(&reader, "flags 0x%x are unknown", flags);
 	g_free(inventory->host_version);
 	inventory->host_version = lm_read_string(&reader, "host version", LM_WIRE_HOST_VERSION_MAX);
 	read_traits(&reader, inventory);
@@ -207,136 +208,36 @@ int lm_wire_hello_decode(const guint8 *payload, gsize length, LmWireHello *hello
 		.oldest_version = oldest_version,
 		.pid = pid,
 		.base_page_bytes = base_page_bytes,
+		.flags = flags,
 		.inventory = g_steal_pointer(&inventory),
 	};
 	return 0;
 }
 
-/* ---------------------------------------------------------------- regions */
+/* ---------------------------------------------------------- small payloads */
 
-GByteArray *lm_wire_regions_encode(GPtrArray *regions)
+GByteArray *lm_wire_pass_encode(const LmWirePass *pass)
 {
 	GByteArray *out = g_byte_array_new();
 
-	lm_write_u32(out, regions->len);
-	for (guint i = 0; i < regions->len; i++) {
-		const LmRegion *region = g_ptr_array_index(regions, i);
-
-		lm_write_string(out, region->name, LM_WIRE_NAME_MAX);
-		lm_write_u64(out, region->used_bytes);
-		lm_write_u64(out, region->max_bytes);
-		lm_write_u64(out, region->page_bytes);
-		lm_write_u32(out, region->flags);
-		lm_write_u8(out, region->fd != LM_WIRE_FD_NONE);
-		lm_write_u64(out, region->fd_offset_bytes);
-		lm_write_u64(out, region->dev);
-		lm_write_u64(out, region->ino);
-		lm_write_u32(out, region->way);
-		lm_write_u64(out, (guintptr)region->host);
-	}
+	lm_write_u32(out, pass->region);
+	lm_write_u64(out, pass->offset_bytes);
 	return out;
 }
 
-static void check_sizes(LmReader *reader, const LmRegion *region)
+int lm_wire_pass_decode(const guint8 *payload, gsize length, LmWirePass *pass, GError **errp)
 {
-	const guint64 address = (guintptr)region->host;
-	guint64 end;
+	g_auto(LmReader) reader = {.at = payload, .left = length, .what = "pass"};
+	const guint32 region = lm_read_u32(&reader);
+	const guint64 offset_bytes = lm_read_u64(&reader);
+	const int ret = lm_reader_finish(&reader, errp);
 
-	if (region->used_bytes % LM_WIRE_PAGE_BYTES_MIN) {
-		lm_reader_fail(reader,
-			       "used size %" G_GUINT64_FORMAT " of %s is not a multiple of %llu",
-			       region->used_bytes, region->name, LM_WIRE_PAGE_BYTES_MIN);
-	}
-	if (region->used_bytes > region->max_bytes) {
-		lm_reader_fail(reader,
-			       "used size %" G_GUINT64_FORMAT
-			       " of %s is over its maximum %" G_GUINT64_FORMAT,
-			       region->used_bytes, region->name, region->max_bytes);
-	}
-	if (!is_page_size(region->page_bytes)) {
-		lm_reader_fail(reader, "page size %" G_GUINT64_FORMAT " of %s is no page size",
-			       region->page_bytes, region->name);
-	}
-	if (address % LM_WIRE_PAGE_BYTES_MIN ||
-	    !g_uint64_checked_add(&end, address, region->max_bytes)) {
-		lm_reader_fail(reader,
-			       "address 0x%" G_GINT64_MODIFIER
-			       "x of %s does not fit its maximum %" G_GUINT64_FORMAT,
-			       address, region->name, region->max_bytes);
-	}
-	if (!g_uint64_checked_add(&end, region->fd_offset_bytes, region->max_bytes) ||
-	    end > G_MAXINT64) {
-		lm_reader_fail(reader,
-			       "file offset %" G_GUINT64_FORMAT
-			       " of %s does not fit its maximum %" G_GUINT64_FORMAT,
-			       region->fd_offset_bytes, region->name, region->max_bytes);
-	}
-}
-
-static LmRegion *read_region(LmReader *reader)
-{
-	g_autofree char *name = lm_read_string(reader, "region name", LM_WIRE_NAME_MAX);
-	g_autoptr(LmRegion) region = lm_region_new(name ? name : "");
-	guint32 flags, way;
-	guint8 has_fd;
-
-	region->used_bytes = lm_read_u64(reader);
-	region->max_bytes = lm_read_u64(reader);
-	region->page_bytes = lm_read_u64(reader);
-	flags = lm_read_u32(reader);
-	has_fd = lm_read_u8(reader);
-	region->fd_offset_bytes = lm_read_u64(reader);
-	region->dev = lm_read_u64(reader);
-	region->ino = lm_read_u64(reader);
-	way = lm_read_u32(reader);
-	region->host = (guint8 *)(guintptr)lm_read_u64(reader);
-
-	if (region->name[0] == '\0')
-		lm_reader_fail(reader, "a region has no name");
-	if (flags & ~(guint32)REGION_FLAGS)
-		lm_reader_fail(reader, "flags 0x%x of %s are unknown", flags, region->name);
-	if (has_fd > 1)
-		lm_reader_fail(reader, "has-fd %u of %s is not 0 or 1", has_fd, region->name);
-	if (way != LM_WAY_FLIP && way != LM_WAY_PASS)
-		lm_reader_fail(reader, "way %u of %s is unknown", way, region->name);
-	check_sizes(reader, region);
-	region->flags = flags;
-	region->fd = has_fd ? LM_WIRE_FD_PEER : LM_WIRE_FD_NONE;
-	region->way = way;
-	return reader->failure ? NULL : g_steal_pointer(&region);
-}
-
-static void free_region(gpointer region)
-{
-	lm_region_free(region);
-}
-
-int lm_wire_regions_decode(const guint8 *payload, gsize length, GPtrArray **regions, GError **errp)
-{
-	g_auto(LmReader) reader = {.at = payload, .left = length, .what = "regions"};
-	g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(free_region);
-	g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
-	const guint32 count =
-		lm_read_count(&reader, "regions", LM_WIRE_REGIONS_MAX, REGION_LEAST_BYTES);
-	int ret;
-
-	for (guint32 i = 0; i < count && !reader.failure; i++) {
-		LmRegion *region = read_region(&reader);
-
-		if (!region)
-			break;
-		g_ptr_array_add(list, region);
-		if (!g_hash_table_add(names, region->name))
-			lm_reader_fail(&reader, "two regions are called %s", region->name);
-	}
-	ret = lm_reader_finish(&reader, errp);
 	if (ret < 0)
 		return ret;
-	*regions = g_steal_pointer(&list);
+	pass->region = region;
+	pass->offset_bytes = offset_bytes;
 	return 0;
 }
-
-/* ---------------------------------------------------------- small payloads */
 
 GByteArray *lm_wire_pipes_encode(const LmWirePipes *pipes)
 {
@@ -407,7 +308,8 @@ GByteArray *lm_wire_committed_encode(const LmWireCommitted *committed)
 	GByteArray *out = g_byte_array_new();
 
 	lm_write_u64(out, (guint64)committed->run_ns);
-	lm_write_u64(out, (guint64)committed->load_us);
+	for (guint i = 0; i < G_N_ELEMENTS(committed->pause_us); i++)
+		lm_write_u64(out, (guint64)committed->pause_us[i]);
 	return out;
 }
 
@@ -415,15 +317,15 @@ int lm_wire_committed_decode(const guint8 *payload, gsize length, LmWireCommitte
 			     GError **errp)
 {
 	g_auto(LmReader) reader = {.at = payload, .left = length, .what = "committed"};
-	const gint64 run_ns = (gint64)lm_read_u64(&reader);
-	const gint64 load_us = (gint64)lm_read_u64(&reader);
-	const int ret = lm_reader_finish(&reader, errp);
+	LmWireCommitted decoded = {.run_ns = (gint64)lm_read_u64(&reader)};
+	int ret;
 
-	if (ret < 0)
-		return ret;
-	committed->run_ns = run_ns;
-	committed->load_us = load_us;
-	return 0;
+	for (guint i = 0; i < G_N_ELEMENTS(decoded.pause_us); i++)
+		decoded.pause_us[i] = (gint64)lm_read_u64(&reader);
+	ret = lm_reader_finish(&reader, errp);
+	if (ret == 0)
+		*committed = decoded;
+	return ret;
 }
 
 GByteArray *lm_wire_u32_encode(guint32 value)

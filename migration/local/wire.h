@@ -37,9 +37,9 @@
 typedef enum LmMessageType {
 	LM_MESSAGE_HELLO = 1, /* both ways; from the source with the ledger's descriptor */
 	LM_MESSAGE_REGIONS,   /* both ways; the destination's tells how it will take each */
-	LM_MESSAGE_PASS,      /* source: u64 offset in its file, and a passed region's descriptor */
+	LM_MESSAGE_PASS,      /* source: LmWirePass, and the descriptor of a region's memory */
 	LM_MESSAGE_PIPES,     /* source: LmWirePipes, and two descriptors a channel */
-	LM_MESSAGE_READY,     /* destination: everything is in place, stop the VM (empty) */
+	LM_MESSAGE_READY,     /* destination: that is in place, go on (empty) */
 	LM_MESSAGE_FLIP,      /* source: the VM is stopped, pages follow in the pipes (empty) */
 	LM_MESSAGE_FLIPPED,   /* destination: u64 bytes received in all */
 	LM_MESSAGE_STATE,     /* source: LmWireState; that many bytes follow in data messages */
@@ -49,6 +49,8 @@ typedef enum LmMessageType {
 	LM_MESSAGE_RETURNED,  /* destination: u64 bytes sent back in all */
 	LM_MESSAGE_BYE,	      /* source: nothing of the VM is in you any more (empty) */
 	LM_MESSAGE_DATA,      /* source: the next part of the device state, as it is */
+	LM_MESSAGE_PROGRESS,  /* source: u64 bytes shared so far; sharing goes on */
+	LM_MESSAGE_SHARED,    /* source: that was all before the VM stops (empty) */
 	LM_MESSAGE__MAX,
 } LmMessageType;
 const char *lm_message_name(LmMessageType type); /* "hello"; never NULL */
@@ -82,12 +84,20 @@ int lm_wire_version_check(guint16 peer_version, guint16 peer_oldest, GError **er
  */
 int lm_wire_hello_check(guint16 peer_version, const guint8 *payload, gsize length, GError **errp);
 
+#define LM_WIRE_HELLO_REHEARSE (1u << 0) /* the destination must not run the VM */
+
 typedef struct LmWireHello {
 	guint16 oldest_version;
 	gint32 pid;
 	guint32 base_page_bytes;
+	guint32 flags;		/* LM_WIRE_HELLO_...; the destination's are 0 */
 	LmInventory *inventory; /* host_version and traits; its regions stay empty */
 } LmWireHello;
+
+typedef struct LmWirePass {
+	guint32 region;	      /* its place in the list of regions */
+	guint64 offset_bytes; /* where its memory begins in the file */
+} LmWirePass;
 
 typedef struct LmWirePipes {
 	guint32 channels;      /* 1 to LM_CHANNELS_MAX */
@@ -102,8 +112,8 @@ typedef struct LmWireState {
 } LmWireState;
 
 typedef struct LmWireCommitted {
-	gint64 run_ns;	/* CLOCK_MONOTONIC when the VM ran again */
-	gint64 load_us; /* how long loading and activating took */
+	gint64 run_ns;	    /* CLOCK_MONOTONIC when the VM ran again */
+	gint64 pause_us[4]; /* LM_PAUSE_MAP, _LOAD, _ACTIVATE, _START */
 } LmWireCommitted;
 
 /*
@@ -119,10 +129,13 @@ int lm_wire_hello_decode(const guint8 *payload, gsize length, LmWireHello *hello
  * peer, not to be touched here, and fd is LM_WIRE_FD_NONE or LM_WIRE_FD_PEER, which tells that the
  * peer has a descriptor and is none itself.
  */
+gboolean lm_wire_is_page_size(guint64 bytes); /* 4 KiB to 1 GiB, a power of two */
 #define LM_WIRE_FD_NONE (-1)
 #define LM_WIRE_FD_PEER (-2)
 GByteArray *lm_wire_regions_encode(GPtrArray *regions);
 int lm_wire_regions_decode(const guint8 *payload, gsize length, GPtrArray **regions, GError **errp);
+GByteArray *lm_wire_pass_encode(const LmWirePass *pass);
+int lm_wire_pass_decode(const guint8 *payload, gsize length, LmWirePass *pass, GError **errp);
 GByteArray *lm_wire_pipes_encode(const LmWirePipes *pipes);
 int lm_wire_pipes_decode(const guint8 *payload, gsize length, LmWirePipes *pipes, GError **errp);
 GByteArray *lm_wire_state_encode(const LmWireState *state);

@@ -235,8 +235,8 @@ void migrate_assert_kept_or_lost(Vm *source, Vm *destination, JsonNode *info)
 
 gboolean migrate_fault_is_before(const char *fault, const char *stage)
 {
-	static const char *const names[] = {"hello",   "regions", "stop",   "flip",  "frame",
-					    "devices", "load",	  "return", "commit"};
+	static const char *const names[] = {"hello", "regions", "share", "stop",   "flip",
+					    "frame", "devices", "load",	 "return", "commit"};
 	guint at = 0, end = 0;
 
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {

@@ -18,8 +18,8 @@ static void start_two(LmTest *test, const VmOptions *options, Vm **source, Vm **
 
 static void assert_stages(JsonNode *info)
 {
-	static const char *const names[] = {"hello",   "regions", "stop",  "flip",
-					    "devices", "load",	  "commit"};
+	static const char *const names[] = {"hello", "regions", "share", "stop",
+					    "flip",  "devices", "load",	 "commit"};
 	JsonObject *object = json_node_get_object(info);
 	JsonArray *stages = json_object_get_array_member(object, "stages");
 

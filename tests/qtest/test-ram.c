@@ -56,6 +56,7 @@ static const Backend backends[] = {
 	 "memory-backend-file,share=off,mem-path=@2@", "flip", FALSE},
 	{"file to memfd, shared", "memory-backend-file,share=on,mem-path=@1@",
 	 "memory-backend-memfd,share=on", "pass", FALSE},
+	{"memfd to private", "memory-backend-memfd,share=on", "memory-backend-ram", "pass", FALSE},
 	{"hugetlb, private", "memory-backend-memfd,hugetlb=on,share=off,reserve=off",
 	 "memory-backend-memfd,hugetlb=on,share=off,reserve=off", "flip", TRUE},
 	{"hugetlb, shared", "memory-backend-memfd,hugetlb=on,share=on,reserve=off",

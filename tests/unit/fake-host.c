@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fake-host.h"
+#include "fault.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -115,7 +116,7 @@ static int describe(void *opaque, LmInventory *inventory, GError **errp)
 	return fail_if(host, "describe", errp);
 }
 
-static int stop(void *opaque, GError **errp)
+static int stop(void *opaque, gint64 *stop_ns, GError **errp)
 {
 	FakeHost *host = opaque;
 
@@ -163,6 +164,10 @@ static int load(void *opaque, int state_fd, GError **errp)
 	host->notes->loaded++;
 	g_assert(pread(state_fd, state, sizeof(state), 0) == sizeof(state));
 	g_assert(!strcmp(state, device_state));
+	if (host->scribbles) {
+		memset(host->ram, 0x55, 8192);
+		memset(host->shared, 0x55, 8192);
+	}
 	return fail_if(host, "load", errp);
 }
 
@@ -235,6 +240,7 @@ FakePair *fake_pair_new(gboolean with_shared)
 {
 	FakePair *pair = g_new0(FakePair, 1);
 
+	lm_fault_set(NULL); /* what happened to another pair of this program does not count */
 	fake_host_init(&pair->source, LM_ROLE_SOURCE, with_shared);
 	fake_host_init(&pair->destination, LM_ROLE_DESTINATION, with_shared);
 	return pair;

@@ -32,6 +32,7 @@ typedef struct FakeHost {
 	guint64 step_bytes;   /* the first 64 KiB of as many have content */
 	guint64 broken_at;    /* destination: this page of the RAM cannot be written; 0: all can */
 	gboolean with_shared; /* a second block, shared */
+	gboolean scribbles;   /* destination: loading writes into the memory */
 	guint8 *ram, *shared;
 	int shared_fd;
 	FakeNotes *notes;

@@ -180,14 +180,12 @@ static void destination_regions(Peer *peer)
 	for (guint i = 0; i < peer->regions->len; i++) {
 		LmRegion *region = g_ptr_array_index(peer->regions, i);
 
-		region->way = region->flags & LM_REGION_SHARED ? LM_WAY_PASS : LM_WAY_FLIP;
 		region->host = mmap(NULL, region->used_bytes, PROT_READ | PROT_WRITE,
 				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		g_assert(region->host != MAP_FAILED);
 		lm_region_bitmap_reset(region);
 	}
 	say(peer, LM_MESSAGE_REGIONS, lm_wire_regions_encode(peer->regions), NULL, 0);
-	hear_only(peer, LM_MESSAGE_PASS);
 	hear(peer, LM_MESSAGE_PIPES, &pipes);
 	g_assert(!lm_pipes_adopt(&peer->pipes, pipes.fd_count / 2, pipes.fds, NULL));
 	pipes.fd_count = 0;
@@ -198,6 +196,9 @@ static void destination_flip(Peer *peer)
 {
 	LmFlip flip = make_flip(peer);
 
+	hear_only(peer, LM_MESSAGE_PASS);
+	hear_only(peer, LM_MESSAGE_SHARED);
+	say(peer, LM_MESSAGE_READY, NULL, NULL, 0);
 	hear_only(peer, LM_MESSAGE_FLIP);
 	if (lm_flip_receive(&flip, NULL) < 0)
 		hang();
@@ -213,7 +214,7 @@ static void destination_state(Peer *peer)
 
 void play_destination(int fd, const Script *script)
 {
-	const LmWireCommitted committed = {g_get_monotonic_time() * 1000 + 1000000000, 1};
+	const LmWireCommitted committed = {g_get_monotonic_time() * 1000 + 1000000000, {1}};
 	Peer peer = {.fd = fd, .script = script};
 
 	destination_hello(&peer);
@@ -247,10 +248,9 @@ static void source_regions(Peer *peer)
 
 	g_assert(!fake_host_ops.describe(&peer->host, inventory, NULL));
 	peer->regions = g_ptr_array_ref(inventory->regions);
+	((LmRegion *)g_ptr_array_index(peer->regions, 1))->way = LM_WAY_PASS;
 	say(peer, LM_MESSAGE_REGIONS, lm_wire_regions_encode(peer->regions), NULL, 0);
 	hear_only(peer, LM_MESSAGE_REGIONS);
-	((LmRegion *)g_ptr_array_index(peer->regions, 1))->way = LM_WAY_PASS;
-	say(peer, LM_MESSAGE_PASS, lm_wire_u64_encode(0), &peer->host.shared_fd, 1);
 	g_assert(!lm_pipes_open(&peer->pipes, pipes.channels, fds, NULL));
 	say(peer, LM_MESSAGE_PIPES, lm_wire_pipes_encode(&pipes), fds, G_N_ELEMENTS(fds));
 	for (guint i = 0; i < G_N_ELEMENTS(fds); i++)
@@ -260,8 +260,13 @@ static void source_regions(Peer *peer)
 
 static void source_flip(Peer *peer)
 {
+	const LmWirePass pass = {.region = 1};
 	LmFlip flip = make_flip(peer);
 
+	say(peer, LM_MESSAGE_PASS, lm_wire_pass_encode(&pass), &peer->host.shared_fd, 1);
+	say(peer, LM_MESSAGE_PROGRESS, lm_wire_u64_encode(0), NULL, 0);
+	say(peer, LM_MESSAGE_SHARED, NULL, NULL, 0);
+	hear_only(peer, LM_MESSAGE_READY);
 	say(peer, LM_MESSAGE_FLIP, NULL, NULL, 0);
 	g_assert(!lm_populated_scan(g_ptr_array_index(peer->regions, 0), LM_POPULATED_AUTO, NULL));
 	if (lm_flip_send(&flip, NULL) < 0)

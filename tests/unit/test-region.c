@@ -37,6 +37,7 @@ static void names(void **state)
 	assert_null(region->here);
 	assert_string_equal(lm_way_name(LM_WAY_FLIP), "flip");
 	assert_string_equal(lm_way_name(LM_WAY_PASS), "pass");
+	assert_string_equal(lm_way_name(LM_WAY_SHARE), "share");
 	assert_string_equal(lm_way_name((LmWay)77), "unknown");
 	assert_string_equal(lm_engine_name(LM_ENGINE_AUTO), "auto");
 	assert_string_equal(lm_engine_name(LM_ENGINE_VMSPLICE), "vmsplice");
@@ -52,11 +53,9 @@ static void matches_in_the_order_of_the_source(void **state)
 	LmRegion *ram = add(mine, "ram", 1 << 20, LM_REGION_SHARED);
 	LmRegion *rom = add(mine, "rom", 4096, LM_REGION_RESIZABLE);
 
-	ram->page_bytes = 2 << 20;
-	ram->fd = -1;
 	rom->max_bytes = 16384;
-	add(theirs, "ram", 1 << 20, LM_REGION_SHARED);
-	add(theirs, "rom", 16384, LM_REGION_RESIZABLE);
+	add(theirs, "ram", 1 << 20, LM_REGION_SHARED)->way = LM_WAY_PASS;
+	add(theirs, "rom", 16384, LM_REGION_RESIZABLE)->way = LM_WAY_SHARE;
 	add(theirs, "bios", 4096, 0);
 	assert_int_equal(lm_regions_match(mine, theirs, &matched, NULL), 0);
 	assert_int_equal(matched->len, 3);
@@ -64,7 +63,7 @@ static void matches_in_the_order_of_the_source(void **state)
 	assert_ptr_equal(g_ptr_array_index(matched, 1), rom);
 	assert_ptr_equal(g_ptr_array_index(matched, 2), bios);
 	assert_int_equal(ram->way, LM_WAY_PASS);
-	assert_int_equal(rom->way, LM_WAY_FLIP);
+	assert_int_equal(rom->way, LM_WAY_SHARE);
 	assert_int_equal(bios->way, LM_WAY_FLIP);
 }
 
@@ -96,20 +95,21 @@ static void refuses_sizes(void **state)
 		       "destination at most 536874000");
 }
 
-static void refuses_sharing(void **state)
+static void refuses_ways(void **state)
 {
 	g_autoptr(GPtrArray) mine = list(), theirs = list();
-	LmRegion *here = add(mine, "X", 4096, 0), *there = add(theirs, "X", 4096, LM_REGION_SHARED);
+	LmRegion *here = add(mine, "X", 4096, LM_REGION_SHARED), *there = add(theirs, "X", 4096, 0);
 
 	assert_refused(mine, theirs,
-		       "RAM block X is shared on the source, private on the destination");
-	here->flags = LM_REGION_SHARED;
-	there->flags = 0;
-	assert_refused(mine, theirs,
 		       "RAM block X is private on the source, shared on the destination");
-	there->flags = LM_REGION_SHARED;
+	there->way = LM_WAY_PASS;
 	there->fd = LM_WIRE_FD_NONE;
 	assert_refused(mine, theirs, "RAM block X is shared on the source without a descriptor");
+	there->way = LM_WAY_SHARE;
+	here->page_bytes = 2 << 20;
+	assert_refused(mine, theirs,
+		       "RAM block X has pages of 4096 bytes on the source, "
+		       "of 2097152 on the destination");
 }
 
 static void refuses_what_one_side_has(void **state)
@@ -229,7 +229,7 @@ int main(void)
 		cmocka_unit_test(names),
 		cmocka_unit_test(matches_in_the_order_of_the_source),
 		cmocka_unit_test(refuses_sizes),
-		cmocka_unit_test(refuses_sharing),
+		cmocka_unit_test(refuses_ways),
 		cmocka_unit_test(refuses_what_one_side_has),
 		cmocka_unit_test(names_three_differences),
 		cmocka_unit_test(bitmap_against_an_array),

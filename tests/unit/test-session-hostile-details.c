@@ -108,14 +108,35 @@ static void short_file(Speech *speech)
 
 static void far_in_file(Speech *speech)
 {
-	memset(speech->payload->data, 0xff, 8);
+	memset(speech->payload->data + 4, 0xff, 8);
 	speech->then = THEN_HANG;
 }
 
 static void odd_in_file(Speech *speech)
 {
 	attach_only(speech, make_file(FAKE_SHARED_BYTES + 4096, 0, ""));
-	edit_byte(speech, 0, 1);
+	edit_byte(speech, 4, 1);
+}
+
+static void no_such_region(Speech *speech)
+{
+	edit_byte(speech, 0, 2);
+}
+
+static void flipped_region(Speech *speech)
+{
+	edit_byte(speech, 0, 0);
+}
+
+static void pass_twice(Speech *speech)
+{
+	speech->times = 2;
+}
+
+static void pass_nothing(Speech *speech)
+{
+	speech->most_bytes = 0;
+	speech->fd_count = 0;
 }
 
 static void a_directory(Speech *speech)
@@ -277,7 +298,17 @@ static const struct Case {
 	{"directory", {LM_MESSAGE_PASS, 0, a_directory}, FALSE, "the source passed no file"},
 	{"pipe passed", {LM_MESSAGE_PASS, 0, a_pipe}, FALSE, "the source passed no file"},
 	{"sealed", {LM_MESSAGE_PASS, 0, cannot_be_written}, FALSE, "RAM block shared: mmap"},
-	{"pass cut", {LM_MESSAGE_PASS, 0, say_wrong_length}, FALSE, "bad u64 message"},
+	{"pass cut", {LM_MESSAGE_PASS, 0, say_wrong_length}, FALSE, "bad pass message"},
+	{"no region", {LM_MESSAGE_PASS, 0, no_such_region}, FALSE, "passed RAM block 2 of 2"},
+	{"flips",
+	 {LM_MESSAGE_PASS, 0, flipped_region},
+	 FALSE,
+	 "passed RAM block ram instead of flipping it"},
+	{"twice", {LM_MESSAGE_PASS, 0, pass_twice}, FALSE, "passed RAM block shared twice"},
+	{"not passed",
+	 {LM_MESSAGE_PASS, 0, pass_nothing},
+	 FALSE,
+	 "the source has not passed RAM block shared"},
 	{"no pipes",
 	 {LM_MESSAGE_PIPES, 0, no_fds},
 	 FALSE,

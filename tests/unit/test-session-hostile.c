@@ -19,8 +19,9 @@ static const struct Saying {
 	{"hello", LM_MESSAGE_HELLO, 0, FALSE, FALSE, FALSE},
 	{"regions", LM_MESSAGE_REGIONS, 0, FALSE, FALSE, FALSE},
 	{"ready", LM_MESSAGE_READY, 0, FALSE, FALSE, TRUE},
+	{"ready", LM_MESSAGE_READY, 1, FALSE, FALSE, TRUE},
 	{"flipped", LM_MESSAGE_FLIPPED, 0, TRUE, TRUE, FALSE},
-	{"ready", LM_MESSAGE_READY, 1, TRUE, TRUE, TRUE},
+	{"ready", LM_MESSAGE_READY, 2, TRUE, TRUE, TRUE},
 };
 
 static void run_edit(const struct Saying *saying, Edit edit, Ended *ended)
@@ -111,7 +112,7 @@ static void test_closes(void **state)
 		check_failed(sayings[i].label, &ended, "");
 		/* After ready, the VM is stopped before the closed socket can be seen. */
 		check_here(sayings[i].label, &ended, ended.notes.stopped);
-		CHECK(sayings[i].label, &ended, ended.notes.stopped == (i >= 2));
+		CHECK(sayings[i].label, &ended, ended.notes.stopped == (i >= 3));
 	}
 }
 
@@ -237,21 +238,21 @@ static const struct {
 	{"pass ram",
 	 {LM_MESSAGE_REGIONS, 0, wants_fd_of_ram},
 	 FALSE,
-	 "wants a descriptor of RAM block ram, which has none"},
+	 "wants RAM block ram to pass, which is to flip"},
 	{"flip shared",
 	 {LM_MESSAGE_REGIONS, 0, wants_pages_of_shared},
 	 FALSE,
-	 "wants RAM block shared to flip, which is shared"},
+	 "wants RAM block shared to flip, which is to pass"},
 	{"wrong sum",
 	 {LM_MESSAGE_FLIPPED, 0, wrong_sum},
 	 TRUE,
 	 "sent 12582912 bytes of pages, 12587008 arrived"},
 	{"talks on",
-	 {LM_MESSAGE_READY, 1, talks_on},
+	 {LM_MESSAGE_READY, 2, talks_on},
 	 TRUE,
 	 "the peer sent a ready message instead of committed"},
 	{"never returned",
-	 {LM_MESSAGE_READY, 1, never_returned},
+	 {LM_MESSAGE_READY, 2, never_returned},
 	 TRUE,
 	 "a message begins with 0xeeeeeeee"},
 };

@@ -6,7 +6,7 @@
 #include "wire-golden.h"
 
 G_STATIC_ASSERT(LM_REGION_NAMED_FILE == 8);
-G_STATIC_ASSERT(LM_WAY_FLIP == 0 && LM_WAY_PASS == 1);
+G_STATIC_ASSERT(LM_WAY_FLIP == 0 && LM_WAY_PASS == 1 && LM_WAY_SHARE == 2);
 
 /* Where things are in one encoded region that has a name of one byte. */
 enum {
@@ -57,7 +57,7 @@ static void check_refused(Decoder decode, const guint8 *payload, gsize length, c
 static void test_hello_golden(void **state)
 {
 	g_autoptr(LmInventory) inventory = lm_inventory_new();
-	const LmWireHello hello = {1, 1234, 4096, inventory};
+	const LmWireHello hello = {1, 1234, 4096, LM_WIRE_HELLO_REHEARSE, inventory};
 	g_autoptr(GByteArray) bytes = NULL;
 	g_autoptr(LmInventory) decoded = NULL;
 	LmWireHello back;
@@ -75,6 +75,7 @@ static void test_hello_golden(void **state)
 	assert_int_equal(back.oldest_version, 1);
 	assert_int_equal(back.pid, 1234);
 	assert_int_equal(back.base_page_bytes, 4096);
+	assert_int_equal(back.flags, LM_WIRE_HELLO_REHEARSE);
 	assert_string_equal(decoded->host_version, "7.2");
 	assert_int_equal(decoded->traits->len, 2);
 	assert_int_equal(decoded->regions->len, 0);
@@ -84,6 +85,8 @@ static void test_hello_golden(void **state)
 	assert_string_equal(trait->identity, "q");
 	assert_string_equal(trait->label, "\xc3\xa9");
 }
+
+#define HELLO_NUMBERS 14 /* bytes before the host version */
 
 static void put_u32(GByteArray *out, guint32 value)
 {
@@ -105,7 +108,7 @@ static GByteArray *hello_of(const gsize lengths[5])
 {
 	GByteArray *out = g_byte_array_new();
 
-	g_byte_array_append(out, golden_hello, 10);
+	g_byte_array_append(out, golden_hello, HELLO_NUMBERS);
 	put_filled(out, lengths[0]);
 	put_u32(out, 1);
 	for (guint i = 1; i < 5; i++)
@@ -138,9 +141,9 @@ static void test_hello_bad_text(void **state)
 	guint8 bytes[sizeof(golden_hello)];
 
 	memcpy(bytes, golden_hello, sizeof(bytes));
-	bytes[15] = 0;
+	bytes[HELLO_NUMBERS + 5] = 0;
 	check_refused(decode_hello, bytes, sizeof(bytes), "host version has a NUL in it");
-	bytes[15] = 0xff;
+	bytes[HELLO_NUMBERS + 5] = 0xff;
 	check_refused(decode_hello, bytes, sizeof(bytes), "host version is not valid UTF-8");
 	memcpy(bytes, golden_hello, sizeof(bytes));
 	bytes[sizeof(bytes) - 1] = 'x'; /* the accent's second byte */
@@ -161,6 +164,9 @@ static void test_hello_numbers(void **state)
 	check_refused(decode_hello, bytes, sizeof(bytes), "12288 bytes is no page size");
 	bytes[7] = 0x08;
 	check_refused(decode_hello, bytes, sizeof(bytes), "2048 bytes is no page size");
+	memcpy(bytes, golden_hello, sizeof(bytes));
+	bytes[10] = 2;
+	check_refused(decode_hello, bytes, sizeof(bytes), "flags 0x2 are unknown");
 }
 
 /* Counts that the payload cannot hold are refused before anything is allocated for them. */
@@ -171,16 +177,16 @@ static void test_hello_counts(void **state)
 	static const guint32 counts[] = {1, LM_WIRE_TRAITS_MAX, LM_WIRE_TRAITS_MAX + 1, G_MAXINT32,
 					 G_MAXUINT32};
 
-	g_byte_array_append(bytes, golden_hello, 10);
+	g_byte_array_append(bytes, golden_hello, HELLO_NUMBERS);
 	put_u32(bytes, 0);
 	for (gsize i = 0; i < G_N_ELEMENTS(counts); i++) {
-		g_byte_array_set_size(bytes, 14);
+		g_byte_array_set_size(bytes, HELLO_NUMBERS + 4);
 		put_u32(bytes, counts[i]);
 		check_refused(decode_hello, bytes->data, bytes->len,
 			      counts[i] > LM_WIRE_TRAITS_MAX ? "over the limit of 8192"
 							     : "cannot be in 0 bytes");
 	}
-	g_byte_array_set_size(bytes, 14);
+	g_byte_array_set_size(bytes, HELLO_NUMBERS + 4);
 	put_u32(bytes, LM_WIRE_TRAITS_MAX);
 	for (guint i = 0; i < LM_WIRE_TRAITS_MAX; i++)
 		g_byte_array_append(bytes, empty_trait, sizeof(empty_trait));
@@ -210,7 +216,7 @@ static void test_versions(void **state)
 static void test_hello_encode_fits(void **state)
 {
 	g_autoptr(LmInventory) inventory = lm_inventory_new();
-	const LmWireHello hello = {1, 1, 4096, inventory};
+	const LmWireHello hello = {1, 1, 4096, 0, inventory};
 	g_autofree char *text = g_strnfill(10000, 'a');
 	g_autoptr(GByteArray) bytes = NULL;
 
@@ -350,7 +356,8 @@ static void test_regions_codes(void **state)
 	check_u8(AT_HAS_FD, 1, NULL);
 	check_u8(AT_HAS_FD, 2, "has-fd 2 of b is not 0 or 1");
 	check_u8(AT_WAY, LM_WAY_PASS, NULL);
-	check_u8(AT_WAY, LM_WAY_PASS + 1, "way 2 of b is unknown");
+	check_u8(AT_WAY, LM_WAY_SHARE, NULL);
+	check_u8(AT_WAY, LM_WAY_SHARE + 1, "way 3 of b is unknown");
 	check_u8(AT_NAME, 0, "region name has a NUL in it");
 	check_u8(AT_NAME, 0x80, "region name is not valid UTF-8");
 }

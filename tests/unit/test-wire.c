@@ -9,7 +9,8 @@
 #include "wire-golden.h"
 
 G_STATIC_ASSERT(LM_WIRE_HEADER_BYTES == 16);
-G_STATIC_ASSERT(LM_MESSAGE_HELLO == 1 && LM_MESSAGE_BYE == 13 && LM_MESSAGE__MAX == 15);
+G_STATIC_ASSERT(LM_MESSAGE_HELLO == 1 && LM_MESSAGE_BYE == 13 && LM_MESSAGE_SHARED == 16 &&
+		LM_MESSAGE__MAX == 17);
 G_STATIC_ASSERT(LM_ENGINE_VMSPLICE == 1 && LM_ENGINE_PROCESS_VM_READV == 2);
 G_STATIC_ASSERT(LM_ERROR_FAILED == 0 && LM_ERROR_LOST == 7);
 
@@ -28,6 +29,10 @@ static const guint8 golden_state[] = {
 };
 static const guint8 golden_committed[] = {
 	8, 7, 6, 5, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,
+	2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0,
+};
+static const guint8 golden_pass[] = {
+	4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,
 };
 static const guint8 golden_u32[] = { 4, 3, 2, 1 };
 static const guint8 golden_u64[] = { 8, 7, 6, 5, 4, 3, 2, 1 };
@@ -75,6 +80,7 @@ static int decode_regions(const guint8 *payload, gsize length, GError **errp)
 DEFINE_DECODER(pipes, LmWirePipes)
 DEFINE_DECODER(state, LmWireState)
 DEFINE_DECODER(committed, LmWireCommitted)
+DEFINE_DECODER(pass, LmWirePass)
 DEFINE_DECODER(u32, guint32)
 DEFINE_DECODER(u64, guint64)
 
@@ -97,6 +103,7 @@ static const struct {
 	{golden_pipes, sizeof(golden_pipes), decode_pipes},
 	{golden_state, sizeof(golden_state), decode_state},
 	{golden_committed, sizeof(golden_committed), decode_committed},
+	{golden_pass, sizeof(golden_pass), decode_pass},
 	{golden_u32, sizeof(golden_u32), decode_u32},
 	{golden_u64, sizeof(golden_u64), decode_u64},
 	{golden_error, sizeof(golden_error), decode_error},
@@ -203,11 +210,12 @@ static void test_header_bounds(void **state)
 	check_header(1, LM_MESSAGE_HELLO, 0, G_MAXUINT32, "descriptors is over");
 	check_header(1, 0, 0, 0, "unknown message type 0");
 	check_header(1, LM_MESSAGE_BYE, 0, 0, NULL);
-	check_header(1, LM_MESSAGE__MAX, 0, 0, "unknown message type 15");
+	check_header(1, LM_MESSAGE__MAX, 0, 0, "unknown message type 17");
 	check_header(1, G_MAXUINT16, 0, 0, "unknown message type 65535");
 	check_header(1, LM_MESSAGE_READY, 1, 0, "ready message has 1 bytes, not 0");
 	check_header(1, LM_MESSAGE_FLIP, 1, 0, "flip message has 1 bytes");
 	check_header(1, LM_MESSAGE_RETURN, 8, 0, NULL);
+	check_header(1, LM_MESSAGE_SHARED, 1, 0, "shared message has 1 bytes");
 	check_header(1, LM_MESSAGE_BYE, 1, 0, "bye message has 1 bytes");
 }
 
@@ -291,9 +299,21 @@ static void test_state(void **state)
 		      "268435457 bytes is over the limit of 268435456");
 }
 
+static void test_pass(void **state)
+{
+	const LmWirePass pass = {.region = 0x01020304, .offset_bytes = 0x1112131415161718};
+	g_autoptr(GByteArray) bytes = lm_wire_pass_encode(&pass);
+	LmWirePass back = {0};
+
+	check_bytes(bytes, golden_pass, sizeof(golden_pass));
+	assert_int_equal(lm_wire_pass_decode(bytes->data, bytes->len, &back, NULL), 0);
+	assert_int_equal(back.region, pass.region);
+	assert_int_equal(back.offset_bytes, pass.offset_bytes);
+}
+
 static void test_committed(void **state)
 {
-	const LmWireCommitted committed = {0x0102030405060708, 0x1112131415161718};
+	const LmWireCommitted committed = {0x0102030405060708, {0x1112131415161718, 2, 3, 4}};
 	g_autoptr(GByteArray) bytes = lm_wire_committed_encode(&committed);
 	LmWireCommitted back;
 
@@ -372,8 +392,9 @@ int main(void)
 		TEST(test_truncated),	  TEST(test_left_over),	    TEST(test_flipped_bytes),
 		TEST(test_header_golden), TEST(test_header_bounds), TEST(test_header_versions),
 		TEST(test_header_magic),  TEST(test_names),	    TEST(test_pipes),
-		TEST(test_state),	  TEST(test_committed),	    TEST(test_integers),
-		TEST(test_error_golden),  TEST(test_error_codes),   TEST(test_error_texts),
+		TEST(test_state),	  TEST(test_pass),	    TEST(test_committed),
+		TEST(test_integers),	  TEST(test_error_golden),  TEST(test_error_codes),
+		TEST(test_error_texts),
 	};
 
 	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);

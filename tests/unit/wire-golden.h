@@ -10,6 +10,7 @@ static const guint8 golden_hello[] = {
 	1, 0,                        /* oldest version */
 	0xd2, 0x04, 0, 0,            /* pid 1234 */
 	0, 0x10, 0, 0,               /* base page 4096 */
+	1, 0, 0, 0,                  /* flags: rehearse */
 	3, 0, 0, 0, '7', '.', '2',   /* host version */
 	2, 0, 0, 0,                  /* traits */
 	4, 0, 0, 0, 'k', 'i', 'n', 'd',
