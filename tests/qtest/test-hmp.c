@@ -104,6 +104,35 @@ static void test_waits(LmTest *test, const void *arg)
 	migrate_assert_never_again(source);
 }
 
+/* Rehearsed, then done: both wait, and say how long the guest was stopped. */
+static void test_live(LmTest *test, const void *arg)
+{
+	g_autofree char *rehearse = NULL, *move = NULL, *first = NULL, *second = NULL;
+	g_autofree char *after = NULL, *uri = NULL, *next_uri = NULL;
+	g_autoptr(JsonNode) info = NULL;
+	g_autoptr(HmpClient) client = NULL;
+	Vm *source, *destination, *next;
+	Monitor monitor;
+
+	start_two(test, arg, &monitor, &source, &destination);
+	client = monitor_connect(&monitor);
+	uri = migrate_uri(destination);
+	rehearse = g_strconcat("localhost_migrate -r ", uri, NULL);
+	first = says(client, rehearse);
+	assert_contains(first, "rehearsed: stopped for");
+	after = says(client, "info localhost_migrate");
+	assert_contains(after, "shared live: ");
+	monitor.options.extra = NULL;
+	next = migrate_destination(test, &monitor.options, source);
+	migrate_listen(next);
+	next_uri = migrate_uri(next);
+	move = g_strconcat("localhost_migrate -l ", next_uri, NULL);
+	second = says(client, move);
+	assert_contains(second, "completed: stopped for");
+	info = migrate_query(source);
+	migrate_assert_completed(source, next, info);
+}
+
 static void test_detached(LmTest *test, const void *arg)
 {
 	g_autofree char *line = NULL, *said = NULL, *after = NULL, *uri = NULL;
@@ -169,11 +198,9 @@ static void test_by_human_monitor_command(LmTest *test, const void *arg)
 int main(int argc, char **argv)
 {
 	static const LmCase each[] = {
-		LM_CASE(test_help),
-		LM_CASE(test_waits),
-		LM_CASE(test_detached),
-		LM_CASE(test_errors),
-		LM_CASE(test_by_human_monitor_command),
+		LM_CASE(test_help),   LM_CASE(test_waits),
+		LM_CASE(test_live),   LM_CASE(test_detached),
+		LM_CASE(test_errors), LM_CASE(test_by_human_monitor_command),
 	};
 	static const char *const versions[] = {VERSION_INSTALLED, VERSION_7_2, VERSION_10_0,
 					       VERSION_11_1};

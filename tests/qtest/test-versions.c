@@ -11,7 +11,8 @@ static VmOptions in_version(const char *version)
 }
 
 /* @path holds up to three versions; each is the destination of the one before. */
-static void walk(LmTest *test, const char *const *path, guint count, const char *backend)
+static void walk(LmTest *test, const char *const *path, guint count, const char *backend,
+		 const char *more)
 {
 	VmOptions options = in_version(path[0]);
 	Vm *source;
@@ -24,7 +25,7 @@ static void walk(LmTest *test, const char *const *path, guint count, const char 
 
 		options.root = version_root(path[i]);
 		destination = migrate_destination(test, &options, source);
-		info = migrate_ok(source, destination, "");
+		info = migrate_ok(source, destination, more);
 		lm_test_note("to %s", qmp_str(info, "peer-version"));
 		vm_do(source, "quit", NULL);
 		assert_true(vm_wait_exit(source, LM_WAIT_MS));
@@ -38,28 +39,51 @@ static void test_to_10_0(LmTest *test, const void *arg)
 {
 	const char *const path[] = {VERSION_7_2, VERSION_10_0};
 
-	walk(test, path, G_N_ELEMENTS(path), arg);
+	walk(test, path, G_N_ELEMENTS(path), arg, "");
 }
 
 static void test_to_11_1(LmTest *test, const void *arg)
 {
 	const char *const path[] = {VERSION_7_2, VERSION_11_1};
 
-	walk(test, path, G_N_ELEMENTS(path), arg);
+	walk(test, path, G_N_ELEMENTS(path), arg, "");
 }
 
 static void test_10_0_to_11_1(LmTest *test, const void *arg)
 {
 	const char *const path[] = {VERSION_10_0, VERSION_11_1};
 
-	walk(test, path, G_N_ELEMENTS(path), arg);
+	walk(test, path, G_N_ELEMENTS(path), arg, "");
 }
 
 static void test_chain(LmTest *test, const void *arg)
 {
 	const char *const path[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
 
-	walk(test, path, G_N_ELEMENTS(path), arg);
+	walk(test, path, G_N_ELEMENTS(path), arg, "");
+}
+
+/* Shared on the way to the second, passed to the third. */
+static void test_shared_chain(LmTest *test, const void *arg)
+{
+	const char *const path[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
+
+	walk(test, path, G_N_ELEMENTS(path), NULL, arg);
+}
+
+static void test_rehearsed(LmTest *test, const void *arg)
+{
+	VmOptions options = in_version(VERSION_7_2);
+	Vm *source = migrate_source(test, &options), *destination;
+	g_autoptr(JsonNode) info = NULL;
+
+	options.root = version_root(arg);
+	destination = migrate_destination(test, &options, source);
+	info = migrate_run(source, destination, ", 'ram': 'share', 'rehearse': true");
+	if (strcmp(qmp_str(info, "status"), "completed"))
+		fail_msg("%s", qmp_str(info, "error-desc"));
+	assert_true(vm_wait_exit(destination, LM_WAIT_MS));
+	migrate_assert_kept(source, info);
 }
 
 /* The new version fails to load the devices: the guest goes on in the old one. */
@@ -101,9 +125,17 @@ static void test_cpu_max(LmTest *test, const void *arg)
 #define SHARED "memory-backend-memfd,share=on"
 
 static const LmCase cases[] = {
-	LM_CASE(test_to_10_0), LM_CASE(test_to_11_1),		LM_CASE(test_10_0_to_11_1),
-	LM_CASE(test_chain),   LM_CASE_ARG(test_chain, SHARED), LM_CASE(test_back_from_11_1),
+	LM_CASE(test_to_10_0),
+	LM_CASE(test_to_11_1),
+	LM_CASE(test_10_0_to_11_1),
+	LM_CASE(test_chain),
+	LM_CASE_ARG(test_chain, SHARED),
+	LM_CASE(test_back_from_11_1),
 	LM_CASE(test_cpu_max),
+	LM_CASE_ARG(test_shared_chain, ", 'ram': 'share'"),
+	LM_CASE_ARG(test_shared_chain, ", 'ram': 'share', 'live': false"),
+	LM_CASE_ARG(test_rehearsed, VERSION_10_0),
+	LM_CASE_ARG(test_rehearsed, VERSION_11_1),
 };
 
 int main(int argc, char **argv)
