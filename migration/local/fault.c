@@ -2,10 +2,13 @@
 #include "fault.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -134,17 +137,28 @@ static int act_short(const char *point, const LmWait *wait, GError **errp)
 	return 0;
 }
 
+static int highest_descriptor(void)
+{
+	g_autoptr(GDir) dir = g_dir_open("/proc/self/fd", 0, NULL);
+	const char *name;
+	int highest = -1;
+
+	while (dir && (name = g_dir_read_name(dir)))
+		highest = MAX(highest, atoi(name));
+	return highest;
+}
+
+/* What is closed later can be used again, as in a process that has used them up itself. */
 static int act_emfile(const char *point, const LmWait *wait, GError **errp)
 {
+	int filler = memfd_create(LM_FAULT_FILLER, MFD_CLOEXEC);
 	struct rlimit limit;
-	int lowest_free = dup(STDERR_FILENO);
 
-	if (lowest_free < 0)
-		return 0;
-	close(lowest_free);
 	getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = lowest_free;
+	limit.rlim_cur = highest_descriptor() + 1;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	while (fcntl(filler, F_DUPFD_CLOEXEC, 0) >= 0)
+		;
 	return 0;
 }
 

@@ -12,8 +12,8 @@
  *   kill    SIGKILL to this process
  *   stop    SIGSTOP to this process
  *   short   the next message is cut in its middle, and the socket shut down
- *   emfile  from now on this process gets no further descriptor (RLIMIT_NOFILE); whoever tests
- *           ends that with prlimit
+ *   emfile  from now on this process gets no further descriptor (RLIMIT_NOFILE), for what was
+ *           free is a memfd called LM_FAULT_FILLER now; whoever tests ends that with prlimit
  *   enomem, enospc, eperm   the call at this point fails so; for the points that are calls
  */
 #ifndef LM_LOCAL_FAULT_H
@@ -22,6 +22,8 @@
 #include <errno.h>
 #include <migration/localhost.h>
 #include "wait.h"
+
+#define LM_FAULT_FILLER "fault-filler"
 
 #ifndef LM_FAULT_INJECTION
 #define LM_FAULT_INJECTION 0

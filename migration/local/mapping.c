@@ -149,28 +149,32 @@ static int advise(void *start, gsize bytes, int advice)
 	return madvise(start, bytes, advice) < 0 ? -errno : 0;
 }
 
+/* libasan's munlock does nothing, as does its mlock; it leaves mlock2 alone. */
+static int unlock(void *start, gsize bytes)
+{
+	return syscall(SYS_munlock, start, bytes) < 0 ? -errno : 0;
+}
+
 int lm_mapping_loosen(const LmMapping *mapping, void *start, gsize bytes)
 {
-	if ((mapping->flags & LM_MAPPING_LOCKED) && munlock(start, bytes) < 0)
-		return -errno;
-	if (mapping->flags & LM_MAPPING_MERGEABLE)
-		return advise(start, bytes, MADV_UNMERGEABLE);
-	return 0;
+	int ret = mapping->flags & LM_MAPPING_LOCKED ? unlock(start, bytes) : 0;
+
+	if (ret == 0 && (mapping->flags & LM_MAPPING_MERGEABLE))
+		ret = advise(start, bytes, MADV_UNMERGEABLE);
+	return ret;
 }
 
 int lm_mapping_fasten(const LmMapping *mapping, void *start, gsize bytes)
 {
+	const gboolean on_fault = mapping->flags & LM_MAPPING_LOCK_ON_FAULT;
 	int ret = 0;
 
 	if (mapping->flags & LM_MAPPING_MERGEABLE)
 		ret = advise(start, bytes, MADV_MERGEABLE);
-	if (ret < 0 || !(mapping->flags & LM_MAPPING_LOCKED))
-		return ret;
-	if (mapping->flags & LM_MAPPING_LOCK_ON_FAULT)
-		ret = mlock2(start, bytes, MLOCK_ONFAULT);
-	else
-		ret = mlock(start, bytes);
-	return ret < 0 ? -errno : 0;
+	if (ret == 0 && (mapping->flags & LM_MAPPING_LOCKED) &&
+	    mlock2(start, bytes, on_fault ? MLOCK_ONFAULT : 0) < 0)
+		ret = -errno;
+	return ret;
 }
 
 int lm_mapping_advise(const LmMapping *mapping, void *start, gsize bytes)
@@ -212,11 +216,11 @@ int lm_mapping_bind(const LmMapping *mapping, int fd, guint64 offset, gsize byte
 /* Nothing can be filled in where nothing may be accessed. */
 static int unlock_and_open(void *start, gsize bytes, int prot)
 {
-	if (munlock(start, bytes) < 0)
-		return -errno;
-	if (prot != PROT_NONE && mprotect(start, bytes, prot) < 0)
-		return -errno;
-	return 0;
+	int ret = unlock(start, bytes);
+
+	if (ret == 0 && prot != PROT_NONE && mprotect(start, bytes, prot) < 0)
+		ret = -errno;
+	return ret;
 }
 
 int lm_map_at(void *start, gsize bytes, int prot, int flags, int fd, guint64 offset)

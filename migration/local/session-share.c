@@ -207,12 +207,14 @@ int lm_source_share(LmSession *s, GError **errp)
 {
 	int rc = get_shares(s, errp);
 
+	g_mutex_lock(&s->lock);
 	s->share_run = (LmShareRun){.shares = s->shares,
 				    .max_stall_us = s->options.max_stall_us,
 				    .bandwidth = s->options.bandwidth,
 				    .between_chunks = between_chunks,
 				    .opaque = s,
 				    .cancel_fd = s->cancel_fd};
+	g_mutex_unlock(&s->lock);
 	if (rc == 0 && s->shares->len && check_live(s))
 		rc = lm_share_live(&s->share_run, errp);
 	if (rc == 0)
@@ -233,10 +235,8 @@ int lm_source_share_rest(LmSession *s, GError **errp)
 {
 	int rc = 0;
 
-	if (private_bytes(s)) {
-		s->share_run.between_chunks = NULL;
+	if (private_bytes(s))
 		rc = lm_share_stopped(&s->share_run, s->options.channels, errp);
-	}
 	g_mutex_lock(&s->lock);
 	s->status.share.private_bytes = private_bytes(s);
 	g_mutex_unlock(&s->lock);

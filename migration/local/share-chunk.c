@@ -150,11 +150,12 @@ int lm_chunk_move(LmLane *lane, const LmPiece *chunk, const LmPages *reserved, L
 	ret = move_out(lane, chunk, &moved, &failure);
 	if (ret == 0)
 		ret = replace(lane, chunk, reserved, &found, &failure);
-	if (ret == 0)
-		lm_userfault_wake(lane->userfault_fd, host, chunk->range.length_bytes);
-	else
+	if (ret != 0)
 		give_back(lane, chunk, moved);
 	us = g_get_monotonic_time() - start_us;
+	/* Who is woken may take the processor from us at once. */
+	if (ret == 0)
+		lm_userfault_wake(lane->userfault_fd, host, chunk->range.length_bytes);
 
 	/* A huge page leaves no table behind. */
 	lm_staging_release(lane, chunk,

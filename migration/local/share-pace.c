@@ -58,7 +58,7 @@ int lm_share_check_cancel(const LmShareRun *run, GError **errp)
 	return 0;
 }
 
-static int ask(LmShareRun *run, GError **errp)
+int lm_share_ask(LmShareRun *run, GError **errp)
 {
 	int ret = lm_share_check_cancel(run, errp);
 
@@ -80,11 +80,11 @@ int lm_pace_sleep(LmShareRun *run, guint64 us, GError **errp)
 {
 	const gint64 end_us = g_get_monotonic_time() + us;
 	gint64 left_us = us;
-	int ret = ask(run, errp);
+	int ret = lm_share_ask(run, errp);
 
 	while (ret == 0 && left_us > 0) {
 		sleep_us(run, MIN(left_us, ASK_US));
-		ret = ask(run, errp);
+		ret = lm_share_ask(run, errp);
 		left_us = end_us - g_get_monotonic_time();
 	}
 	return ret;

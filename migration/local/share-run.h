@@ -27,6 +27,7 @@ struct LmShare {
 	guint64 private_bytes; /* __atomic; as many as there are bits in private_pages */
 	LmRegion *private_pages;
 	LmRegion *copied; /* private, with a copy in the memfd */
+	guint runs;	  /* that it is part of now; under share.c's lock */
 };
 
 /* A part of a share, inside one mapping: a slot or less, or many slots without a page. */
@@ -77,6 +78,10 @@ void lm_quiet_begin(LmQuiet *quiet);
 /* A SIGXFSZ that came in between (RLIMIT_FSIZE, which is reported as an error) is swallowed. */
 void lm_quiet_end(LmQuiet *quiet);
 
+/* In between, what is mapped does not tell whether the share is still there. */
+void lm_share_begin_run(LmShare *share);
+void lm_share_end_run(LmShare *share);
+
 void lm_share_set_shared(LmShare *share, const LmRange *range);
 void lm_share_set_copied(LmShare *share, const LmRange *range);
 /* Punches what the memfd has of the private pages in @range. */
@@ -106,7 +111,7 @@ gboolean lm_piece_moves(const LmPiece *piece);
  * and the following return 0 or -errno, and allocate no memory of this process's.
  */
 int lm_window_open(LmLane *lane, const LmPiece *piece);
-/* Makes the slot a huge page of the memfd. */
+/* Makes the slot a huge page of the memfd. LM_BUSY: there is none to be had. */
 int lm_window_make_huge(LmLane *lane, const LmPiece *slot);
 /* Takes the memfd's pages for @pages of the slot and maps them in the window. */
 int lm_window_reserve(LmLane *lane, const LmPiece *piece, const LmPages *pages);
@@ -167,6 +172,8 @@ void lm_pace_took(LmPace *pace, const LmShareRun *run, guint64 chunk_bytes, guin
 int lm_pace_between(LmPace *pace, LmShareRun *run, GError **errp);
 /* Sleeps, asking all the while whether to go on. */
 int lm_pace_sleep(LmShareRun *run, guint64 us, GError **errp);
+/* Asks whether to go on: -ECANCELED if the run was cancelled, or what between_chunks says. */
+int lm_share_ask(LmShareRun *run, GError **errp);
 /* -ECANCELED if the run was cancelled. */
 int lm_share_check_cancel(const LmShareRun *run, GError **errp);
 

@@ -110,8 +110,9 @@ static int prepare(LmLane *lane, const LmPiece *slot, Prepared *prepared, GError
 	ret = lm_window_open(lane, slot);
 	if (ret < 0)
 		return fail_piece(slot, "map the memfd for", -ret, errp);
-	prepared->huge = wants_huge(slot, found) && lm_window_make_huge(lane, slot) == 0;
-	if (!prepared->huge)
+	ret = wants_huge(slot, found) ? lm_window_make_huge(lane, slot) : LM_BUSY;
+	prepared->huge = ret == 0;
+	if (ret == LM_BUSY)
 		ret = lm_window_reserve(lane, slot, &found->content);
 	if (ret < 0)
 		return fail_piece(slot, "allocate", -ret, errp);

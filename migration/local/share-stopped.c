@@ -18,7 +18,8 @@
 
 typedef struct Stopped {
 	LmShareRun *run;
-	GMutex lock; /* of all below */
+	GThread *caller; /* asks whether to go on; the others stop when it does */
+	GMutex lock;	 /* of all below */
 	LmWalk walk;
 	gboolean over;
 	int ret;
@@ -54,7 +55,8 @@ static int share_empty(LmLane *lane, const LmPiece *piece, GError **errp)
 /* 1 and the next piece, 0: no more, or -errno. */
 static int take_piece(Stopped *stopped, LmLane *lane, LmPiece *piece, GError **errp)
 {
-	int ret = lm_share_check_cancel(stopped->run, errp);
+	int ret = g_thread_self() == stopped->caller ? lm_share_ask(stopped->run, errp)
+						     : lm_share_check_cancel(stopped->run, errp);
 
 	if (ret < 0)
 		return ret;
@@ -117,7 +119,7 @@ static void run_threads(Stopped *stopped, guint count)
 
 int lm_share_stopped(LmShareRun *run, guint threads, GError **errp)
 {
-	Stopped stopped = {.run = run};
+	Stopped stopped = {.run = run, .caller = g_thread_self()};
 	LmQuiet quiet;
 	int ret = lm_walk_begin(&stopped.walk, run, errp);
 

@@ -62,14 +62,15 @@ static int bind_all(const LmWalk *walk, GError **errp)
 int lm_walk_begin(LmWalk *walk, LmShareRun *run, GError **errp)
 {
 	guint64 start, end;
-	int ret;
+	int ret = -EIO;
 
 	*walk = (LmWalk){.run = run};
+	for (guint i = 0; i < run->shares->len; i++)
+		lm_share_begin_run(share_at(run, i));
 	bounds(run, &start, &end);
 	walk->mappings = lm_mappings_read(start, end, errp);
-	if (!walk->mappings)
-		return -EIO;
-	ret = bind_all(walk, errp);
+	if (walk->mappings)
+		ret = bind_all(walk, errp);
 	if (ret < 0)
 		lm_walk_end(walk);
 	return ret;
@@ -77,6 +78,8 @@ int lm_walk_begin(LmWalk *walk, LmShareRun *run, GError **errp)
 
 void lm_walk_end(LmWalk *walk)
 {
+	for (guint i = 0; i < walk->run->shares->len; i++)
+		lm_share_end_run(share_at(walk->run, i));
 	g_clear_pointer(&walk->mappings, g_array_unref);
 }
 
@@ -126,31 +129,44 @@ static int cut(LmPagemap *pagemap, LmPiece *piece, GError **errp)
 	return 0;
 }
 
+/* The next private run, or the beginning of it: the search for its end is bounded. */
+static gboolean next_run(LmWalk *walk, LmPiece *piece)
+{
+	while (walk->index < walk->run->shares->len) {
+		LmShare *share = share_at(walk->run, walk->index);
+		const guint64 end = MIN(walk->offset + LM_SHARE_RUN_MAX, share->bytes);
+
+		piece->share = share;
+		if (lm_share_private_bytes(share) &&
+		    lm_region_bitmap_next(share->private_pages, walk->offset, end, &piece->range))
+			return TRUE;
+		walk->offset = end;
+		if (end == share->bytes || !lm_share_private_bytes(share)) {
+			walk->index++;
+			walk->offset = 0;
+		}
+	}
+	return FALSE;
+}
+
 int lm_walk_next(LmWalk *walk, LmPagemap *pagemap, LmPiece *piece, GError **errp)
 {
-	for (; walk->index < walk->run->shares->len; walk->index++, walk->offset = 0) {
-		LmShare *share = share_at(walk->run, walk->index);
-		guint64 host;
-		int ret;
+	guint64 host;
+	int ret;
 
-		*piece = (LmPiece){.share = share};
-		if (!lm_region_bitmap_next(share->private_pages, walk->offset, share->bytes,
-					   &piece->range))
-			continue;
-		host = (guint64)(guintptr)lm_piece_host(piece);
-		piece->mapping = lm_mappings_at(walk->mappings, host);
-		if (!piece->mapping || (piece->mapping->flags & LM_MAPPING_SHARED))
-			return lm_fail(errp, LM_ERROR_FAILED, EFAULT,
-				       "RAM block %s is no private memory any more at %" //
-				       G_GUINT64_FORMAT,
-				       share->name, piece->range.offset_bytes);
-		piece->range.length_bytes =
-			MIN(piece->range.length_bytes, piece->mapping->end - host);
-		ret = cut(pagemap, piece, errp);
-		if (ret < 0)
-			return ret;
-		walk->offset = piece->range.offset_bytes + piece->range.length_bytes;
-		return 1;
-	}
-	return 0;
+	*piece = (LmPiece){0};
+	if (!next_run(walk, piece))
+		return 0;
+	host = (guint64)(guintptr)lm_piece_host(piece);
+	piece->mapping = lm_mappings_at(walk->mappings, host);
+	if (!piece->mapping || (piece->mapping->flags & LM_MAPPING_SHARED))
+		return lm_fail(errp, LM_ERROR_FAILED, EFAULT,
+			       "RAM block %s is no private memory any more at %" G_GUINT64_FORMAT,
+			       piece->share->name, piece->range.offset_bytes);
+	piece->range.length_bytes = MIN(piece->range.length_bytes, piece->mapping->end - host);
+	ret = cut(pagemap, piece, errp);
+	if (ret < 0)
+		return ret;
+	walk->offset = piece->range.offset_bytes + piece->range.length_bytes;
+	return 1;
 }

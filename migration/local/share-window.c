@@ -62,7 +62,7 @@ static int populate(void *start, gsize bytes)
 	return 0;
 }
 
-/* It collapses what has a page at least, and never asks for shmem_enabled. */
+/* MADV_COLLAPSE asks for a page at least to be there, and not for shmem_enabled. */
 int lm_window_make_huge(LmLane *lane, const LmPiece *slot)
 {
 	guint8 *window = lm_window_at(lane, slot);
@@ -71,7 +71,7 @@ int lm_window_make_huge(LmLane *lane, const LmPiece *slot)
 	if (ret < 0)
 		return ret;
 	if (madvise(window, LM_SLOT_BYTES, MADV_COLLAPSE) < 0)
-		return -errno;
+		return LM_BUSY;
 	return populate(window, LM_SLOT_BYTES);
 }
 

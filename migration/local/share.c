@@ -112,7 +112,7 @@ void lm_share_forget_copies(LmShare *share)
 	const LmRange all = {0, share->bytes};
 	LmRange run = {0};
 
-	while (next_in(share->copied, &all, &run))
+	while (share->copied && next_in(share->copied, &all, &run))
 		punch(share, &run);
 }
 
@@ -230,15 +230,18 @@ static int extend(LmShare *share, guint64 bytes, GError **errp)
 	return 0;
 }
 
-/* None of it is there yet: extend fills it in. */
-static LmShare *new_share(const char *name, void *host, int fd)
+void lm_share_begin_run(LmShare *share)
 {
-	LmShare *share = g_new0(LmShare, 1);
+	g_mutex_lock(&lock);
+	share->runs++;
+	g_mutex_unlock(&lock);
+}
 
-	share->name = g_strdup(name);
-	share->host = host;
-	share->fd = fd;
-	return share;
+void lm_share_end_run(LmShare *share)
+{
+	g_mutex_lock(&lock);
+	share->runs--;
+	g_mutex_unlock(&lock);
 }
 
 /* ---------------------------------------------------------------- finding */
@@ -269,8 +272,8 @@ static gboolean is_there(const LmShare *share)
 	guint64 offset = 0;
 	struct stat st;
 
-	if (!mappings || fstat(share->fd, &st) < 0)
-		return FALSE;
+	if (share->runs || !mappings || fstat(share->fd, &st) < 0)
+		return TRUE; /* nobody can tell just now */
 	while (offset < share->bytes) {
 		const LmMapping *mapping = lm_mappings_at(mappings, host + offset);
 		guint64 end;
@@ -291,7 +294,7 @@ static gboolean is_there(const LmShare *share)
 	return TRUE;
 }
 
-/* Whoever still points to one that is gone finds it empty. */
+/* Whoever still points to one that is gone finds it empty; it may be made anew. */
 static void clear(LmShare *share)
 {
 	if (share->fd >= 0)
@@ -304,28 +307,23 @@ static void clear(LmShare *share)
 	__atomic_store_n(&share->private_bytes, 0, __ATOMIC_RELAXED);
 }
 
-static void free_share(LmShare *share)
-{
-	if (!share)
-		return;
-	clear(share);
-	g_free(share->name);
-	g_free(share);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(LmShare, free_share)
-
-static LmShare *find(const void *host)
+/* The share at @host, new or cleared if need be. Only for who holds the lock. */
+static LmShare *lookup(void *host)
 {
 	LmShare *share;
 
 	if (!shares)
 		shares = g_hash_table_new(NULL, NULL);
 	share = g_hash_table_lookup(shares, host);
-	if (!share || is_there(share))
-		return share;
-	g_hash_table_remove(shares, host);
-	clear(share);
-	return NULL;
+	if (!share) {
+		share = g_new0(LmShare, 1);
+		share->host = host;
+		share->fd = -1;
+		g_hash_table_insert(shares, host, share);
+	}
+	if (share->fd >= 0 && !is_there(share))
+		clear(share);
+	return share;
 }
 
 LmShare *lm_share_find(const void *host)
@@ -333,37 +331,38 @@ LmShare *lm_share_find(const void *host)
 	LmShare *share;
 
 	g_mutex_lock(&lock);
-	share = find(host);
+	share = shares ? g_hash_table_lookup(shares, host) : NULL;
+	if (share && share->fd >= 0 && !is_there(share))
+		clear(share);
+	if (share && share->fd < 0)
+		share = NULL;
 	g_mutex_unlock(&lock);
 	return share;
 }
 
 static LmShare *get(const char *name, void *host, guint64 bytes, GError **errp)
 {
-	g_autoptr(LmShare) new = NULL;
-	LmShare *share = find(host);
-	int fd;
+	LmShare *share = lookup(host);
 
-	if (share && share->bytes >= bytes)
+	if (share->bytes >= bytes)
 		return share;
-	if (check_arguments(name, host, bytes, errp) < 0)
-		return NULL;
-	if (share)
+	if (share->fd >= 0)
 		return extend(share, bytes, errp) < 0 ? NULL : share;
-	fd = create_memfd(name, errp);
-	if (fd < 0)
-		return NULL;
-	new = new_share(name, host, fd);
-	if (extend(new, bytes, errp) < 0)
-		return NULL;
-	g_hash_table_insert(shares, host, new);
-	return g_steal_pointer(&new);
+	share->fd = create_memfd(name, errp);
+	g_free(share->name);
+	share->name = g_strdup(name);
+	if (share->fd >= 0 && extend(share, bytes, errp) == 0)
+		return share;
+	clear(share);
+	return NULL;
 }
 
 LmShare *lm_share_get(const char *name, void *host, guint64 bytes, GError **errp)
 {
 	LmShare *share;
 
+	if (check_arguments(name, host, bytes, errp) < 0)
+		return NULL;
 	g_mutex_lock(&lock);
 	share = get(name, host, bytes, errp);
 	g_mutex_unlock(&lock);
@@ -379,13 +378,8 @@ int lm_share_adopt(void *host, guint64 bytes, int fd, GError **errp)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
 				     "cannot duplicate the memfd of the RAM at %p", host);
 	g_mutex_lock(&lock);
-	share = find(host);
-	if (share) {
-		clear(share);
-	} else {
-		share = new_share("", host, -1);
-		g_hash_table_insert(shares, host, share);
-	}
+	share = lookup(host);
+	clear(share);
 	share->fd = own_fd;
 	share->bytes = bytes;
 	share->private_pages = new_set(bytes);

@@ -14,8 +14,12 @@
 #include "times.h"
 #include "wait.h"
 
-/* A range of this process's memory and the memfd that it becomes. There is at most one of a host
- * address, and it lives until the process ends: a later session finds it and goes on with it. */
+/*
+ * A range of this process's memory and the memfd that it becomes. There is at most one of a host
+ * address, and it lives until the process ends: a later session finds it and goes on with it. If
+ * its memory is gone (unplugged, and perhaps other memory plugged there since), it is found no
+ * more, its memfd is closed, and it has 0 bytes until lm_share_get or lm_share_adopt makes it anew.
+ */
 typedef struct LmShare LmShare;
 
 /* The share that begins at @host; NULL if there is none. From any thread. */
@@ -23,7 +27,8 @@ LmShare *lm_share_find(const void *host);
 /*
  * A new one, all of it still private: a memfd (close-on-exec, sealed with F_SEAL_SHRINK) called
  * @name of @bytes (a multiple of 4 KiB), which are mapped private at @host. If there is one
- * already it is returned; if that is shorter, it is extended by what is private after it.
+ * already it is returned; if that is shorter, it is extended by what is private after it. Refuses
+ * (LM_ERROR_REFUSED) what is not mapped, shared, or in huge pages of hugetlbfs.
  */
 LmShare *lm_share_get(const char *name, void *host, guint64 bytes, GError **errp);
 /* Tells that [@host, @host + @bytes) maps @fd from 0 on, shared: nothing is private. Duplicates
@@ -40,8 +45,8 @@ typedef struct LmShareRun {
 	GPtrArray *shares;  /* of LmShare; not owned */
 	guint max_stall_us; /* aim: no thread waits for longer for one chunk; 0: the default */
 	guint64 bandwidth;  /* bytes a second of content; 0: no limit */
-	/* Live: between two chunks, at least every 50 ms; stops the run if it is not 0. May be
-	 * NULL. */
+	/* Between two chunks, in the caller's thread, while live at least every 50 ms; stops the
+	 * run if it is not 0. May be NULL. */
 	int (*between_chunks)(void *opaque, GError **errp);
 	void *opaque;
 	int cancel_fd; /* readable: -ECANCELED at the next chunk; -1: none */
