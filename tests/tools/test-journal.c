@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The journal says the same after it was written and read; what is none is not taken for one. */
+#include "unit.h"
+
+#include "journal.h"
+#include "plan.h"
+
+#include <string.h>
+#include <glib/gstdio.h>
+
+static LuJournal *sample(void)
+{
+	LuJournal *journal = lu_journal_new();
+
+	journal->step = g_strdup("start");
+	journal->old_pid = 10;
+	journal->old_start = 11;
+	journal->new_pid = 20;
+	journal->new_start = 21;
+	journal->handover = g_strdup("/r/10/handover");
+	journal->qmp_path = g_strdup("/r/q");
+	journal->qmp_temporary = g_strdup("/r/q.lu1");
+	journal->from = g_strdup("7.2.22");
+	journal->to = g_strdup("10.0.3");
+	journal->status = g_strdup("running");
+	lu_paths_add(journal->paths, "-qmp", "/r/q", "/r/q.lu1");
+	g_ptr_array_add(journal->afterwards, g_strdup("{\"execute\": \"x\"}"));
+	return journal;
+}
+
+static void test_round_trip(void **state)
+{
+	g_autoptr(LuJournal) journal = sample(), back = NULL;
+	g_autofree char *text = lu_journal_text(journal), *again = NULL;
+
+	back = lu_journal_parse(text);
+	assert_non_null(back);
+	again = lu_journal_text(back);
+	assert_string_equal(again, text);
+	assert_int_equal(back->new_start, 21);
+	assert_string_equal(((LuPath *)back->paths->pdata[0])->temporary, "/r/q.lu1");
+}
+
+static void test_nonsense(void **state)
+{
+	static const char *const texts[] = {
+		"", "{", "[]", "{}", "{\"step\": \"start\"}", "{\"step\": 1, \"old-pid\": 2}"};
+
+	for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
+		assert_null(lu_journal_parse(texts[i]));
+}
+
+static void test_find(void **state)
+{
+	g_autofree char *base = g_dir_make_tmp("journal-XXXXXX", NULL);
+	g_autofree char *other = g_build_filename(base, "other.json", NULL);
+	g_autoptr(LuJournal) journal = sample(), by_old = NULL, by_new = NULL, by_qmp = NULL;
+
+	journal->file = g_build_filename(base, "10.json", NULL);
+	assert_true(lu_journal_write(journal, NULL));
+	assert_true(g_file_set_contents(other, "{", 1, NULL));
+	by_old = lu_journal_find(base, 10, NULL);
+	by_new = lu_journal_find(base, 20, NULL);
+	by_qmp = lu_journal_find(base, -1, "/r/q");
+	assert_non_null(by_old);
+	assert_non_null(by_new);
+	assert_non_null(by_qmp);
+	assert_null(lu_journal_find(base, 30, "/r/other"));
+	assert_null(lu_journal_find(base, -1, NULL));
+	lu_journal_remove(by_old);
+	assert_null(lu_journal_find(base, 10, NULL));
+	g_unlink(other);
+	assert_int_equal(g_rmdir(base), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_nonsense),
+					   TEST(test_find)};
+
+	return cmocka_run_group_tests_name("tool-journal", tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Upgrades that fail, and tools that are killed: the guest is in one place, and the tool knows it.
+ */
+#include "running.h"
+#include "tool.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static const VmOptions plain = {.append = "rate=8", .memory_mib = 64};
+
+static void test_new_exits(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *binary =
+		tool_script(test, "spoilt-qemu",
+			    "case \"$*\" in *-incoming*) echo 'no luck today' >&2; exit 7 ;; esac\n"
+			    "exec %s \"$@\"\n",
+			    tool_qemu());
+	g_auto(Run) run = {0}, again = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", binary, NULL);
+	assert_int_equal(run.status, 3);
+	assert_contains(qmp_str(run.report, "error"), "exited with 7: no luck today");
+	tool_assert_untouched(vm);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &again);
+}
+
+static void test_other_context(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *binary =
+		tool_script(test, "nice-qemu", "exec nice -n 7 %s \"$@\"\n", tool_qemu());
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", binary, NULL);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), "another scheduling: policy 0, priority 0, "
+						      "nice 7");
+	tool_assert_untouched(vm);
+}
+
+#if LM_FAULT_INJECTION
+/* The new process fails at a point of the handover: see migration/local/fault.h. */
+static void test_handover_fails(LmTest *test, const void *arg)
+{
+	const char *fault = arg;
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *plugin = g_strdup_printf("%s,fault=%s", lm_test_env("LM_PLUGIN"), fault);
+	g_auto(Run) run = {0}, again = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 plugin, NULL);
+	assert_in_range(run.status, 2, 3);
+	assert_null(strstr(qmp_str(run.report, "error"), "Could not load plugin"));
+	if (strstr(fault, "load"))
+		assert_int_equal(run.status, 3);
+	tool_assert_untouched(vm);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 lm_test_env("LM_PLUGIN"), NULL);
+	tool_assert_upgraded(vm, &again);
+}
+
+/* Killed with the guest's pages: it is lost, the tool says so and leaves what there is. */
+static void test_lost(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *plugin = g_strdup_printf("%s,fault=load:kill", lm_test_env("LM_PLUGIN"));
+	g_autofree char *journal = NULL, *pid = NULL;
+	g_auto(Run) run = {0}, again = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 plugin, "--way", "flip", NULL);
+	assert_int_equal(run.status, 4);
+	assert_string_equal(qmp_str(run.report, "outcome"), "lost");
+	assert_true(vm_alive(vm));
+	/* With both processes gone there is nothing to look for. */
+	vm_kill(vm, SIGKILL);
+	assert_true(vm_wait_exit(vm, LM_WAIT_MS));
+	journal = g_strdup_printf("/run/qemu-live-upgrade/%d.json", (int)vm->pid);
+	assert_true(g_file_test(journal, G_FILE_TEST_EXISTS));
+	pid = g_strdup_printf("%d", (int)vm->pid);
+	tool_run(test, &again, NULL, pid, NULL);
+	assert_int_equal(again.status, 2);
+	assert_false(g_file_test(journal, G_FILE_TEST_EXISTS));
+}
+
+static void test_tool_fails(LmTest *test, const void *arg)
+{
+	g_autofree char *fault = g_strconcat(arg, ":fail", NULL);
+	Vm *vm = tool_vm(test, &plain);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, fault, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 3);
+	assert_contains(qmp_str(run.report, "error"), "fault injected");
+	tool_assert_untouched(vm);
+}
+
+/* The tool is killed at a step; run again, it finishes, or takes back and does it anew. */
+static void test_tool_killed(LmTest *test, const void *arg)
+{
+	g_autofree char *fault = g_strconcat(arg, ":kill", NULL);
+	Vm *vm = tool_vm(test, &plain);
+	g_auto(Run) run = {0}, again = {0};
+
+	tool_run(test, &run, fault, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &again);
+}
+
+/* By the process id that it was first run with. */
+static void test_tool_killed_pid(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *pid = g_strdup_printf("%d", (int)vm->pid);
+	g_auto(Run) run = {0}, again = {0};
+
+	tool_run(test, &run, "retire:kill", "--binary", tool_qemu(), pid, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	tool_run(test, &again, NULL, "--binary", tool_qemu(), pid, NULL);
+	tool_assert_upgraded(vm, &again);
+	assert_true(qmp_bool(again.report, "recovered"));
+}
+#endif
+
+static const LmCase cases[] = {
+	LM_CASE(test_new_exits),
+	LM_CASE(test_other_context),
+#if LM_FAULT_INJECTION
+	LM_CASE_ARG(test_handover_fails, "hello:kill"),
+	LM_CASE_ARG(test_handover_fails, "regions:fail"),
+	LM_CASE_ARG(test_handover_fails, "load:fail"),
+	LM_CASE(test_lost),
+	LM_CASE_ARG(test_tool_fails, "prepare"),
+	LM_CASE_ARG(test_tool_fails, "forked"),
+	LM_CASE_ARG(test_tool_fails, "greet"),
+	LM_CASE_ARG(test_tool_killed, "plan"),
+	LM_CASE_ARG(test_tool_killed, "prepare"),
+	LM_CASE_ARG(test_tool_killed, "forked"),
+	LM_CASE_ARG(test_tool_killed, "start"),
+	LM_CASE_ARG(test_tool_killed, "greet"),
+	LM_CASE_ARG(test_tool_killed, "begun"),
+	LM_CASE_ARG(test_tool_killed, "handover"),
+	LM_CASE_ARG(test_tool_killed, "names"),
+	LM_CASE_ARG(test_tool_killed, "retire"),
+	LM_CASE_ARG(test_tool_killed, "settle"),
+	LM_CASE(test_tool_killed_pid),
+#endif
+};
+
+int main(int argc, char **argv)
+{
+	if (geteuid())
+		return lm_test_skip("must be root");
+	return LM_TEST_MAIN(argc, argv, cases);
+}

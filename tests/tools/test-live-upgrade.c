@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* QEMUs are upgraded by the tool, and everything about them leads to the new process. */
+#include "cgroup.h"
+#include "running.h"
+#include "tool.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <fcntl.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+static const VmOptions plain = {.append = "rate=8", .memory_mib = 64};
+
+static char *pid_text(const Vm *vm)
+{
+	return g_strdup_printf("%d", (int)vm->pid);
+}
+
+static void test_by_pid(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *pid = pid_text(vm);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--binary", tool_qemu(), "--way", "flip", pid, NULL);
+	tool_assert_upgraded(vm, &run);
+	assert_string_equal(qmp_str(run.report, "way"), "flip");
+	assert_int_equal(qmp_int(run.report, "old-pid"), vm->pid);
+	assert_non_null(qmp_str(run.report, "from"));
+	assert_non_null(qmp_str(run.report, "to"));
+	assert_true(qmp_int(run.report, "peak-bytes") > 16 << 20);
+	assert_true(json_object_get_double_member(json_node_get_object(run.report), "stopped-ms") >
+		    0);
+}
+
+/* Again and again, by the name that stays. */
+static void test_by_qmp(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	pid_t last = vm->pid;
+
+	for (int i = 0; i < 3; i++) {
+		g_auto(Run) run = {0};
+
+		tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+		tool_assert_upgraded(vm, &run);
+		assert_int_not_equal(run.new_pid, last);
+		last = run.new_pid;
+	}
+}
+
+static void test_serial_socket_and_pid_file(LmTest *test, const void *arg)
+{
+	g_autofree char *pid_file = lm_test_path(test, "pid");
+	const char *const extra[] = {"-pidfile", pid_file, NULL};
+	VmOptions options = plain;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.serial_socket = TRUE;
+	options.extra = extra;
+	vm = tool_vm(test, &options);
+	chmod(vm->serial_socket, 0660);
+	for (int i = 0; i < 2; i++) {
+		g_autofree char *text = NULL;
+		struct stat st;
+
+		run_clear(&run);
+		tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+		tool_assert_upgraded(vm, &run);
+		assert_int_equal(lu_running_peer_of(vm->serial_socket), run.new_pid);
+		assert_true(!stat(vm->serial_socket, &st) && (st.st_mode & 0777) == 0660);
+		assert_true(g_file_get_contents(pid_file, &text, NULL, NULL));
+		assert_int_equal(atoi(text), run.new_pid);
+	}
+}
+
+/* The longest time, in microseconds, in which a name did not lead to a listening socket. */
+static gpointer connect_again_and_again(gpointer data)
+{
+	const char *path = ((gpointer *)data)[0];
+	gint *stop = ((gpointer *)data)[1];
+	gint64 since_us = 0, longest_us = 0;
+
+	while (!g_atomic_int_get(stop)) {
+		gint64 now_us = g_get_monotonic_time();
+		int fd = lu_unix_connect(path);
+
+		/* A full queue is that of a socket that is there. */
+		if (fd >= 0 || errno == EAGAIN)
+			since_us = 0;
+		else if (!since_us)
+			since_us = now_us;
+		if (since_us)
+			longest_us = MAX(longest_us, g_get_monotonic_time() - since_us);
+		if (fd >= 0)
+			close(fd);
+	}
+	return GINT_TO_POINTER((int)longest_us);
+}
+
+static void test_no_gap(LmTest *test, const void *arg)
+{
+	VmOptions options = plain;
+	g_auto(Run) run = {0};
+	gint stop = 0;
+	gpointer data[2] = {NULL, &stop};
+	GThread *thread;
+	int longest_us;
+	Vm *vm;
+
+	options.serial_socket = TRUE;
+	vm = tool_vm(test, &options);
+	data[0] = vm->serial_socket;
+	thread = g_thread_new("connect", connect_again_and_again, data);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	g_atomic_int_set(&stop, 1);
+	longest_us = GPOINTER_TO_INT(g_thread_join(thread));
+	tool_assert_upgraded(vm, &run);
+	lm_test_note("the name was gone for %d us", longest_us);
+	/* The old QEMU removes the name when it ends; the tool puts it back at once. */
+	assert_in_range(longest_us, 0, 50000);
+}
+
+static void test_machine_alias(LmTest *test, const void *arg)
+{
+	VmOptions options = plain;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.machine = "q35";
+	vm = tool_vm(test, &options);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	assert_contains(qmp_str(run.report, "command-line"), "-machine pc-q35-");
+}
+
+static void test_dry_run(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--dry-run", "--qmp", vm->qmp_path, "--binary", tool_qemu(),
+		 NULL);
+	assert_int_equal(run.status, 0);
+	assert_string_equal(qmp_str(run.report, "outcome"), "possible");
+	assert_contains(qmp_str(run.report, "command-line"), "-incoming defer");
+	tool_assert_untouched(vm);
+	assert_true(run.new_pid <= 0);
+}
+
+/* ----------------------------------------------------------- what goes with it */
+
+static void assert_same_proc(pid_t old, pid_t new, char *const *before, const char *const *names)
+{
+	for (guint i = 0; names[i]; i++) {
+		g_autofree char *now = tool_proc(new, names[i]);
+
+		assert_string_equal(now, before[i]);
+	}
+}
+
+static char *status_line(pid_t pid, const char *name)
+{
+	g_autofree char *text = tool_proc(pid, "status");
+
+	return lu_proc_status_field(text, name);
+}
+
+static void test_context(LmTest *test, const void *arg)
+{
+	static const char *const names[] = {"cgroup", "limits", "oom_score_adj", "coredump_filter",
+					    NULL};
+	g_autoptr(GError) error = NULL;
+	LmCgroup *cgroup = cgroup_new(test, &error);
+	g_autofree char *script = tool_script(
+		test, "qemu",
+		"echo 300 >/proc/self/oom_score_adj\necho 0x31 >/proc/self/coredump_filter\n"
+		"umask 027\nulimit -n 700\nulimit -c 0\nexec nice -n 3 taskset 2 %s \"$@\"\n",
+		tool_qemu());
+	VmOptions options = plain;
+	char *before[4];
+	g_autofree char *cpus = NULL, *new_cpus = NULL, *umask_text = NULL;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.binary = script;
+	if (cgroup)
+		options.cgroup_procs = cgroup_procs_path(cgroup);
+	vm = tool_vm(test, &options);
+	for (guint i = 0; names[i]; i++)
+		before[i] = tool_proc(vm->pid, names[i]);
+	cpus = status_line(vm->pid, "Cpus_allowed_list");
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	assert_same_proc(vm->pid, run.new_pid, before, names);
+	new_cpus = status_line(run.new_pid, "Cpus_allowed_list");
+	assert_string_equal(new_cpus, cpus);
+	assert_string_equal(cpus, "1");
+	umask_text = status_line(run.new_pid, "Umask");
+	assert_string_equal(umask_text, "0027");
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)run.new_pid), 3);
+	for (guint i = 0; names[i]; i++)
+		g_free(before[i]);
+	/* The control group must be empty when it is removed, before the others are killed. */
+	kill(run.new_pid, SIGKILL);
+	waitpid(run.new_pid, NULL, 0);
+}
+
+/* Namespaces of its own, and a socket that only they have. */
+static void test_namespaces(LmTest *test, const void *arg)
+{
+	g_autofree char *inner = tool_script(
+		test, "inner",
+		"mount -t tmpfs none /mnt\nexec %s \"$@\" -monitor unix:/mnt/mon,server,nowait\n",
+		tool_qemu());
+	g_autofree char *script =
+		tool_script(test, "qemu", "exec unshare -m -n -u -i %s \"$@\"\n", inner);
+	static const char *const names[] = {"mnt", "net", "uts", "ipc"};
+	VmOptions options = plain;
+	g_autofree char *monitor = NULL;
+	char *before[4];
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.binary = script;
+	vm = tool_vm(test, &options);
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path = g_strdup_printf("/proc/%d/ns/%s", (int)vm->pid, names[i]);
+
+		before[i] = g_file_read_link(path, NULL);
+	}
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path =
+			g_strdup_printf("/proc/%d/ns/%s", (int)run.new_pid, names[i]);
+		g_autofree char *now = g_file_read_link(path, NULL);
+
+		assert_string_equal(now, before[i]);
+		g_free(before[i]);
+	}
+	monitor = g_strdup_printf("/proc/%d/root/mnt/mon", (int)run.new_pid);
+	assert_int_equal(lu_running_peer_of(monitor), run.new_pid);
+}
+
+/* The user is nobody, who must get at the plugin, the guest and the folder. */
+static char *copy_in(LmTest *test, const char *path, const char *name)
+{
+	g_autofree char *content = NULL;
+	char *copy = lm_test_path(test, name);
+	gsize length;
+
+	assert_true(g_file_get_contents(path, &content, &length, NULL));
+	assert_true(g_file_set_contents_full(copy, content, length, 0, 0755, NULL));
+	return copy;
+}
+
+#define AS_NOBODY "setpriv --reuid 65534 --regid 65534 --clear-groups "
+
+static Vm *vm_of_nobody(LmTest *test, char **plugin)
+{
+	g_autofree char *kernel = copy_in(test, lm_test_env("LM_PAYLOAD"), "payload.elf");
+	g_autofree char *script =
+		tool_script(test, "qemu", "exec " AS_NOBODY "%s \"$@\"\n", tool_qemu());
+	g_autofree char *serial = lm_test_path(test, "nobody.serial");
+	VmOptions options = plain;
+
+	*plugin = copy_in(test, lm_test_env("LM_PLUGIN"), "localhost-migrate.so");
+	assert_int_equal(chown(test->dir, 65534, 65534), 0);
+	assert_true(g_file_set_contents(serial, "", 0, NULL));
+	assert_int_equal(chown(serial, 65534, 65534), 0);
+	options.kernel = kernel;
+	options.plugin = *plugin;
+	options.binary = script;
+	options.serial_path = serial;
+	return tool_vm(test, &options);
+}
+
+static void test_root_for_nobody(LmTest *test, const void *arg)
+{
+	g_autofree char *plugin = NULL, *uid = NULL;
+	Vm *vm = vm_of_nobody(test, &plugin);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	uid = status_line(run.new_pid, "Uid");
+	assert_string_equal(uid, "65534\t65534\t65534\t65534");
+}
+
+static void test_nobody_for_nobody(LmTest *test, const void *arg)
+{
+	g_autofree char *plugin = NULL, *tool = NULL, *script = NULL;
+	Vm *vm = vm_of_nobody(test, &plugin);
+	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", test->dir, TRUE);
+	g_auto(Run) run = {0};
+
+	tool = copy_in(test, lm_test_env("LM_TOOL"), "tool");
+	script = tool_script(test, "as-nobody", "exec " AS_NOBODY "%s \"$@\"\n", tool);
+	tool_run_argv(test, &run,
+		      (const char *const[]){script, "--json", "--qmp", vm->qmp_path, "--binary",
+					    tool_qemu(), NULL},
+		      envp);
+	tool_assert_upgraded(vm, &run);
+}
+
+static void test_nobody_for_root(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *tool = copy_in(test, lm_test_env("LM_TOOL"), "tool"), *script = NULL;
+	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", "/tmp", TRUE);
+	g_autofree char *pid = pid_text(vm);
+	g_auto(Run) run = {0};
+
+	assert_int_equal(chmod(test->dir, 0711), 0);
+	script = tool_script(test, "as-nobody", "exec " AS_NOBODY "%s \"$@\"\n", tool);
+	tool_run_argv(test, &run, (const char *const[]){script, "--json", pid, NULL}, envp);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), "only root may upgrade");
+	tool_assert_untouched(vm);
+	g_rmdir("/tmp/qemu-live-upgrade");
+}
+
+/* --------------------------------------------------------------------- network */
+
+static int free_port(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	getsockname(fd, (struct sockaddr *)&address, &size);
+	close(fd);
+	return ntohs(address.sin_port);
+}
+
+static void assert_answers(int port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons((guint16)port),
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(fd);
+}
+
+static void test_ports(LmTest *test, const void *arg)
+{
+	int serial = free_port(), monitor = free_port(), forward = free_port();
+	int vnc = 100 + getpid() % 1000;
+	g_autofree char *chardev =
+		g_strdup_printf("socket,id=c1,host=127.0.0.1,port=%d,server=on,wait=off", serial);
+	g_autofree char *telnet = g_strdup_printf("telnet:127.0.0.1:%d,server,nowait", monitor);
+	g_autofree char *net = g_strdup_printf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:22", forward);
+	g_autofree char *display = g_strdup_printf("127.0.0.1:%d", vnc);
+	const char *const extra[] = {"-chardev", chardev,
+				     "-device",	 "virtio-serial",
+				     "-device",	 "virtserialport,chardev=c1",
+				     "-monitor", telnet,
+				     "-netdev",	 net,
+				     "-device",	 "virtio-net-pci,netdev=n0",
+				     "-vnc",	 display,
+				     NULL};
+	VmOptions options = plain;
+	Vm *vm;
+
+	options.extra = extra;
+	vm = tool_vm(test, &options);
+	for (int i = 0; i < 2; i++) {
+		g_auto(Run) run = {0};
+
+		tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+		tool_assert_upgraded(vm, &run);
+		assert_answers(serial);
+		assert_answers(monitor);
+		assert_answers(forward);
+		assert_answers(5900 + vnc);
+	}
+}
+
+/* ---------------------------------------------------------------------- drives */
+
+static void test_snapshot_is_followed(LmTest *test, const void *arg)
+{
+	g_autofree char *image = lm_test_path(test, "disk"), *overlay = NULL, *drive = NULL;
+	g_autofree char *arguments = NULL;
+	g_autoptr(JsonNode) reply = NULL;
+	const char *extra[] = {"-drive", NULL, "-device", "virtio-blk-pci,drive=d0", NULL};
+	VmOptions options = plain;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	overlay = lm_test_path(test, "overlay");
+	drive = g_strdup_printf("file=%s,format=raw,if=none,id=d0", image);
+	extra[1] = drive;
+	options.extra = extra;
+	assert_true(g_file_set_contents(image, "", 0, NULL));
+	assert_int_equal(truncate(image, 1 << 20), 0);
+	vm = tool_vm(test, &options);
+	arguments = g_strdup_printf("{'device': 'd0', 'snapshot-file': '%s', 'format': 'qcow2'}",
+				    overlay);
+	reply = tool_command(vm, "blockdev-snapshot-sync", arguments);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	assert_contains(qmp_str(run.report, "command-line"), overlay);
+}
+
+/* A descriptor set, as management software gives it: its number is closed by QEMU. */
+static void test_descriptor_set(LmTest *test, const void *arg)
+{
+	g_autofree char *log = lm_test_path(test, "fdset.log");
+	g_autofree char *script = tool_script(
+		test, "qemu",
+		"exec 9>>%s\nexec %s \"$@\" -add-fd fd=9,set=4,opaque=log "
+		"-chardev file,id=f,path=/dev/fdset/4,append=on -device isa-debugcon,chardev=f\n",
+		log, tool_qemu());
+	VmOptions options = plain;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.binary = script;
+	vm = tool_vm(test, &options);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	assert_contains(qmp_str(run.report, "command-line"), "set=4,opaque=log");
+}
+
+static const LmCase cases[] = {
+	LM_CASE(test_by_pid),
+	LM_CASE(test_by_qmp),
+	LM_CASE(test_serial_socket_and_pid_file),
+	LM_CASE(test_no_gap),
+	LM_CASE(test_machine_alias),
+	LM_CASE(test_dry_run),
+	LM_CASE(test_context),
+	LM_CASE(test_namespaces),
+	LM_CASE(test_root_for_nobody),
+	LM_CASE(test_nobody_for_nobody),
+	LM_CASE(test_nobody_for_root),
+	LM_CASE(test_ports),
+	LM_CASE(test_snapshot_is_followed),
+	LM_CASE(test_descriptor_set),
+};
+
+int main(int argc, char **argv)
+{
+	if (geteuid())
+		return lm_test_skip("must be root");
+	return LM_TEST_MAIN(argc, argv, cases);
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Command lines before and after; no QEMU is asked. */
+#include "unit.h"
+
+#include "plan.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define QMP	"-qmp unix:/r/q,server=on,wait=off "
+#define NEW_QMP "-qmp unix:/r/q.lu1,server=on,wait=off "
+#define TAIL	" -incoming defer -plugin /p/localhost-migrate.so,incoming=unix:/r/1/handover"
+#define PLUGIN	" -plugin /p/localhost-migrate.so"
+
+/* This very process stands for the running one: its descriptors are there. */
+static LuPlan *plan_of(const char *arguments, LuRunning **keep)
+{
+	LuRunning *running = g_new0(LuRunning, 1);
+	g_autofree char *text = g_strconcat("qemu " QMP, arguments, NULL);
+	g_auto(GStrv) argv = NULL;
+	LuPlanOptions options = {.program = "/new", .incoming = "/r/1/handover"};
+
+	assert_true(g_shell_parse_argv(text, NULL, &argv, NULL));
+	running->process = lu_process_open(getpid(), NULL);
+	running->line = lu_command_line_parse(argv, NULL);
+	assert_non_null(running->line);
+	running->machine = g_strdup("pc-q35-7.2");
+	running->cpu_type = g_strdup("qemu64-x86_64-cpu");
+	running->qmp_path = g_strdup("/r/q");
+	running->cwd = g_strdup("/w");
+	*keep = running;
+	return lu_plan_make(running, &options);
+}
+
+static const struct {
+	const char *before, *after;
+} edited[] = {
+	{"-M q35 -cpu max" PLUGIN, "-M pc-q35-7.2 -cpu max" TAIL},
+	{"-machine q35,accel=tcg" PLUGIN, "-machine pc-q35-7.2,accel=tcg -cpu qemu64" TAIL},
+	{"-machine accel=tcg" PLUGIN, "-machine accel=tcg -machine pc-q35-7.2 -cpu qemu64" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -S -incoming tcp::1 -loadvm x -daemonize" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -plugin /p/localhost-migrate.so,channels=2,fault=a:b,"
+	 "incoming=unix:/old",
+	 "-M pc-q35-7.2 -cpu qemu64 -incoming defer -plugin "
+	 "/p/localhost-migrate.so,channels=2,incoming=unix:/r/1/handover"},
+	{"-M pc-q35-7.2 -cpu qemu64 -pidfile pid" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -pidfile pid.lu1" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -pidfile /r/p.lu1" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -pidfile /r/p.lu2" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -serial file:/l/log" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -chardev file,id=serial0,path=/l/log,append=on "
+	 "-serial chardev:serial0" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -serial unix:/r/s,server -monitor none" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -serial unix:/r/s.lu1,server=on,wait=off -monitor none" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -chardev socket,id=c,path=/r/c,server=on,logfile=/l/c" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -chardev "
+	 "socket,id=c,path=/r/c.lu1,server=on,logfile=/l/c,logappend=on,wait=off" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -chardev file,id=c,path=/l/c" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -chardev file,id=c,path=/l/c,append=on" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -vnc unix:/r/v" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -vnc unix:/r/v.lu1" TAIL},
+	{"-M pc-q35-7.2 -cpu qemu64 -netdev tap,id=t,fd=0" PLUGIN,
+	 "-M pc-q35-7.2 -cpu qemu64 -netdev tap,id=t,fd=0" TAIL},
+};
+
+static void test_edited(void **state)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(edited); i++) {
+		LuRunning *running = NULL;
+		g_autoptr(LuPlan) plan = plan_of(edited[i].before, &running);
+		g_autofree char *text = lu_command_line_text(plan->line);
+		g_autofree char *after = g_strconcat("/new " NEW_QMP, edited[i].after, NULL);
+
+		assert_int_equal(plan->refusals->len, 0);
+		assert_string_equal(text, after);
+		assert_string_equal(plan->qmp_temporary, "/r/q.lu1");
+		lu_running_free(running);
+	}
+}
+
+static const struct {
+	const char *arguments, *refusal;
+} refused[] = {
+	{"-runas nobody" PLUGIN, "-runas nobody"},
+	{"-chroot /x" PLUGIN, "-chroot /x"},
+	{"-snapshot" PLUGIN, "-snapshot"},
+	{"-readconfig f" PLUGIN, "-readconfig f"},
+	{"-spice port=1" PLUGIN, "-spice port=1"},
+	{"-device vfio-pci,host=1:2.3" PLUGIN, "vfio-pci"},
+	{"-device '{\"driver\": \"usb-host\"}'" PLUGIN, "usb-host"},
+	{"-drive file=x,snapshot=on" PLUGIN, "temporary image"},
+	{"-netdev tap,id=t,ifname=tap0" PLUGIN, "tap back end"},
+	{"-netdev tap,id=t,fd=999" PLUGIN, "descriptor 999"},
+	{"-netdev tap,id=t,fd=name" PLUGIN, "by a name only"},
+	{"-nic user,hostfwd=tcp::1-:2" PLUGIN, "only if it has an id"},
+	{"-chardev udp,id=u,port=1" PLUGIN, "a udp backend"},
+	{"-chardev socket,id=c,port=1,server=on" PLUGIN, "is not found"},
+	{"-chardev socket,id=c,fd=0" PLUGIN, "was given to the running process"},
+	{"-vnc :1,password=on" PLUGIN, "password"},
+	{"-serial mon:file:/x" PLUGIN, "mon:file:/x"},
+	{"-m 1", "names no plugin"},
+};
+
+static void test_refused(void **state)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(refused); i++) {
+		LuRunning *running = NULL;
+		g_autoptr(LuPlan) plan = plan_of(refused[i].arguments, &running);
+
+		assert_in_range(plan->refusals->len, 1, 2);
+		if (!strstr(plan->refusals->pdata[0], refused[i].refusal))
+			fail_msg("\"%s\" does not say \"%s\"", (char *)plan->refusals->pdata[0],
+				 refused[i].refusal);
+		lu_running_free(running);
+	}
+}
+
+static void test_paths(void **state)
+{
+	LuRunning *running = NULL;
+	g_autoptr(LuPlan) plan = plan_of("-pidfile pid -serial unix:s,server" PLUGIN, &running);
+	static const char *const expected[][2] = {
+		{"/r/q", "/r/q.lu1"}, {"/w/pid", "/w/pid.lu1"}, {"/w/s", "/w/s.lu1"}};
+
+	assert_int_equal(plan->paths->len, G_N_ELEMENTS(expected));
+	for (guint i = 0; i < plan->paths->len; i++) {
+		const LuPath *path = plan->paths->pdata[i];
+
+		assert_string_equal(path->path, expected[i][0]);
+		assert_string_equal(path->temporary, expected[i][1]);
+	}
+	lu_running_free(running);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {TEST(test_edited), TEST(test_refused), TEST(test_paths)};
+
+	return cmocka_run_group_tests_name("tool-plan", tests, NULL, NULL);
+}

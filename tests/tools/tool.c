@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tool.h"
+#include "running.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+void run_clear(Run *run)
+{
+	g_clear_pointer(&run->report, json_node_unref);
+	g_clear_pointer(&run->out, g_free);
+	g_clear_pointer(&run->err, g_free);
+}
+
+const char *tool_qemu(void)
+{
+	static char *path;
+
+	if (!path)
+		path = g_find_program_in_path(g_getenv("LM_QEMU") ? g_getenv("LM_QEMU")
+								  : "qemu-system-x86_64");
+	assert_non_null(path);
+	return path;
+}
+
+/* ------------------------------------------------------------------ processes */
+
+/* What the tool starts becomes this process's child when the tool ends. */
+static void kill_new(gpointer pid)
+{
+	kill(GPOINTER_TO_INT(pid), SIGKILL);
+	waitpid(GPOINTER_TO_INT(pid), NULL, 0);
+}
+
+/* Also one that a killed tool left: it is the only process that names the case's folder. */
+static void kill_left(gpointer opaque)
+{
+	g_autofree char *folder = opaque;
+	g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+	const char *name;
+
+	while ((name = g_dir_read_name(dir))) {
+		int pid = (int)g_ascii_strtoll(name, NULL, 10);
+		g_autofree char *path = g_strdup_printf("/proc/%s/cmdline", name), *text = NULL;
+		gsize length = 0;
+
+		if (pid <= 0 || pid == getpid() ||
+		    !g_file_get_contents(path, &text, &length, NULL) || !length)
+			continue;
+		if (memmem(text, length, folder, strlen(folder)))
+			kill_new(GINT_TO_POINTER(pid));
+	}
+}
+
+Vm *tool_vm(LmTest *test, const VmOptions *options)
+{
+	Vm *vm;
+
+	if (!test->cleanups->len)
+		lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	vm = vm_spawn(test, options);
+	vm_assert_ready(vm);
+	return vm;
+}
+
+void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
+{
+	g_autoptr(GError) error = NULL;
+	int status;
+
+	g_spawn_sync(NULL, (char **)argv, envp, G_SPAWN_DEFAULT, NULL, NULL, &run->out, &run->err,
+		     &status, &error);
+	must(error);
+	run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	run->report = json_from_string(run->out, NULL);
+	run->new_pid = run->report ? (pid_t)qmp_int(run->report, "new-pid") : -1;
+	lm_test_note("%s: %d %s", argv[1], run->status, g_strchomp(run->err));
+	if (run->report && qmp_str(run->report, "error"))
+		lm_test_note("%s: %s", qmp_str(run->report, "outcome"),
+			     qmp_str(run->report, "error"));
+}
+
+void tool_run(LmTest *test, Run *run, const char *fault, ...)
+{
+	g_autoptr(GPtrArray) argv = g_ptr_array_new();
+	g_auto(GStrv) envp = g_get_environ();
+	const char *argument;
+	va_list args;
+
+	g_ptr_array_add(argv, (char *)lm_test_env("LM_TOOL"));
+	g_ptr_array_add(argv, (char *)"--json");
+	va_start(args, fault);
+	while ((argument = va_arg(args, const char *)))
+		g_ptr_array_add(argv, (char *)argument);
+	va_end(args);
+	g_ptr_array_add(argv, NULL);
+	if (fault)
+		envp = g_environ_setenv(envp, "QEMU_LIVE_UPGRADE_FAULT", fault, TRUE);
+	tool_run_argv(test, run, (const char *const *)argv->pdata, envp);
+}
+
+char *tool_script(LmTest *test, const char *name, const char *format, ...)
+{
+	g_autofree char *text = NULL, *whole = NULL;
+	g_autoptr(GError) error = NULL;
+	char *path = lm_test_path(test, name);
+	va_list args;
+
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	whole = g_strconcat("#!/bin/sh\n", text, NULL);
+	g_file_set_contents_full(path, whole, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0755, &error);
+	must(error);
+	return path;
+}
+
+/* ------------------------------------------------------------------ assertions */
+
+JsonNode *tool_command(Vm *vm, const char *name, const char *arguments)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(QmpClient) qmp = qmp_connect(vm->qmp_path, -1, LM_WAIT_MS, &error);
+	JsonNode *reply;
+
+	must(error);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-security"
+	reply = qmp_command(qmp, &error, name, arguments);
+#pragma GCC diagnostic pop
+	must(error);
+	return reply;
+}
+
+void tool_assert_runs_in(Vm *vm, pid_t pid)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(JsonNode) status = NULL;
+
+	assert_int_equal(lu_running_peer_of(vm->qmp_path), pid);
+	status = tool_command(vm, "query-status", NULL);
+	assert_string_equal(qmp_str(status, "status"), "running");
+	serial_wait_beats(vm->serial_path, 5, LM_WAIT_MS, NULL, &error);
+	must(error);
+}
+
+static void assert_nothing_left(Vm *vm)
+{
+	g_autoptr(GDir) dir = g_dir_open(vm->test->dir, 0, NULL);
+	g_autofree char *journal = g_strdup_printf("/run/qemu-live-upgrade/%d.json", (int)vm->pid);
+	g_autofree char *folder = g_strdup_printf("/run/qemu-live-upgrade/%d", (int)vm->pid);
+	const char *name;
+
+	while ((name = g_dir_read_name(dir)))
+		if (strstr(name, ".lu1") || strstr(name, ".lu2"))
+			fail_msg("%s is left", name);
+	assert_false(g_file_test(journal, G_FILE_TEST_EXISTS));
+	assert_false(g_file_test(folder, G_FILE_TEST_EXISTS));
+}
+
+/* How many processes of the VM there are: those whose command line has its monitor's name. */
+static guint count_processes(Vm *vm)
+{
+	g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+	const char *name;
+	guint count = 0;
+
+	while ((name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_strdup_printf("/proc/%s/cmdline", name), *text = NULL;
+		gsize length = 0;
+
+		if (g_ascii_isdigit(*name) && g_file_get_contents(path, &text, &length, NULL) &&
+		    length)
+			count += memmem(text, length, vm->qmp_path, strlen(vm->qmp_path)) != NULL;
+	}
+	return count;
+}
+
+void tool_assert_upgraded(Vm *vm, const Run *run)
+{
+	assert_int_equal(run->status, 0);
+	assert_string_equal(qmp_str(run->report, "outcome"), "upgraded");
+	assert_true(vm_wait_exit(vm, LM_WAIT_MS));
+	assert_true(run->new_pid > 0 && run->new_pid != vm->pid);
+	tool_assert_runs_in(vm, run->new_pid);
+	assert_int_equal(count_processes(vm), 1);
+	assert_nothing_left(vm);
+}
+
+void tool_assert_untouched(Vm *vm)
+{
+	assert_true(vm_alive(vm));
+	tool_assert_runs_in(vm, vm->pid);
+	assert_int_equal(count_processes(vm), 1);
+	assert_nothing_left(vm);
+}
+
+char *tool_proc(pid_t pid, const char *name)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/%s", (int)pid, name);
+	char *text = NULL;
+
+	assert_true(g_file_get_contents(path, &text, NULL, NULL));
+	return text;
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The step in which the guest moves. The plugin does it, and undoes it; here it is asked for,
+ * followed, and what came of it is found out.
+ */
+#include "steps.h"
+#include "cgroup.h"
+#include "error.h"
+#include "handle.h"
+#include "json.h"
+
+#include <poll.h>
+#include <string.h>
+
+#define POLL_MS	   20
+#define DEADLINE_S 300
+#define SETTLE_MS  30000
+
+/* -------------------------------------------------------------------- asking */
+
+static char *arguments(const LuUpgrade *up, gboolean share)
+{
+	return lu_json_format(
+		up->request->rehearse
+			? (share ? "{'uri': %s, 'ram': 'share', 'live': true, "
+				   "'rehearse': true}"
+				 : "{'uri': %s, 'rehearse': true}")
+			: (share ? "{'uri': %s, 'ram': 'share', 'live': true}" : "{'uri': %s}"),
+		up->journal->handover);
+}
+
+static gboolean begin(LuUpgrade *up, gboolean share, GError **errp)
+{
+	g_autofree char *bare = up->journal->handover;
+	g_autofree char *uri = g_strconcat("unix:", bare, NULL), *json = NULL, *message = NULL;
+	g_autoptr(JsonNode) reply = NULL;
+
+	up->journal->handover = uri;
+	json = arguments(up, share);
+	up->journal->handover = g_steal_pointer(&bare);
+	message = g_strdup_printf("{\"execute\": \"localhost-migrate\", \"arguments\": %s}", json);
+	reply = lu_qmp_send(up->old_qmp, message, errp);
+	return reply != NULL;
+}
+
+static gboolean is_unexpected(const GError *error)
+{
+	return error->domain == LU_QMP_ERROR && strstr(error->message, "unexpected");
+}
+
+/* A plugin that does not know how to share says that the parameter is unexpected. */
+static gboolean ask(LuUpgrade *up, GError **errp)
+{
+	LuWay way = up->request->way;
+	g_autoptr(GError) error = NULL;
+
+	if (begin(up, way != LU_WAY_FLIP, &error))
+		return TRUE;
+	if (way == LU_WAY_AUTO && is_unexpected(error) && !strstr(error->message, "rehearse")) {
+		g_clear_error(&error);
+		if (begin(up, FALSE, &error))
+			return TRUE;
+	}
+	return lu_fail(errp, LU_ERROR_REFUSED, "the plugin in process %d refuses: %s",
+		       (int)up->old->pid, error->message);
+}
+
+/* ----------------------------------------------------------------- following */
+
+static const char *last_stage(JsonNode *info)
+{
+	JsonNode *stages = lu_json_member(info, "stages");
+	guint count = lu_json_length(stages);
+
+	return count ? lu_json_str(lu_json_element(stages, count - 1), "name") : "hello";
+}
+
+static gboolean has_stage(JsonNode *info, const char *name)
+{
+	JsonNode *stages = lu_json_member(info, "stages");
+
+	for (guint i = 0; i < lu_json_length(stages); i++)
+		if (!g_strcmp0(lu_json_str(lu_json_element(stages, i), "name"), name))
+			return TRUE;
+	return FALSE;
+}
+
+static gboolean is_over(JsonNode *info)
+{
+	static const char *const ends[] = {"none", "completed", "failed", "cancelled", NULL};
+	const char *status = lu_json_str(info, "status");
+
+	return !status || g_strv_contains(ends, status);
+}
+
+static void sample(LuUpgrade *up, JsonNode *info)
+{
+	const LuObserver *observer = &up->request->observer;
+	guint64 resident = lu_proc_status_bytes(up->old->pid, "VmRSS");
+
+	if (up->new)
+		resident += lu_proc_status_bytes(up->new->pid, "VmRSS");
+	up->resident_peak = MAX(up->resident_peak, resident);
+	if (observer->progress)
+		observer->progress(observer->opaque, last_stage(info),
+				   (guint64)lu_json_int(info, "flipped"),
+				   (guint64)lu_json_int(info, "populated"));
+}
+
+/* After the deadline it is cancelled, which the plugin does within its own. */
+static JsonNode *follow(LuUpgrade *up, LuQmp *qmp, GError **errp)
+{
+	guint deadline_s = up->request->deadline_s ? up->request->deadline_s : DEADLINE_S;
+	gint64 end_us = lu_end_us(deadline_s * 1000);
+	gboolean cancelled = FALSE;
+
+	for (;;) {
+		g_autoptr(JsonNode) info = lu_qmp_call(qmp, errp, "query-localhost-migrate", NULL);
+
+		if (!info || is_over(info))
+			return g_steal_pointer(&info);
+		if (up->old)
+			sample(up, info);
+		if (!lu_left_ms(end_us)) {
+			if (cancelled || !lu_qmp_do(qmp, errp, "localhost-migrate-cancel", NULL)) {
+				lu_fail(errp, LU_ERROR_FAILED, "the handover does not end");
+				return NULL;
+			}
+			cancelled = TRUE;
+			end_us = lu_end_us(SETTLE_MS);
+		}
+		poll(NULL, 0, POLL_MS);
+	}
+}
+
+static void note_figures(LuUpgrade *up, JsonNode *info)
+{
+	JsonNode *blocks = lu_json_member(info, "blocks");
+	guint64 largest = 0, peak;
+
+	up->result->downtime_ms = lu_json_double(info, "downtime");
+	for (guint i = 0; i < lu_json_length(blocks); i++) {
+		JsonNode *block = lu_json_element(blocks, i);
+
+		if ((guint64)lu_json_int(block, "size") <= largest)
+			continue;
+		largest = (guint64)lu_json_int(block, "size");
+		g_free(up->result->way);
+		up->result->way = g_strdup(lu_json_str(block, "way"));
+	}
+	peak = up->new ? lu_cgroup_peak_bytes(up->new->pid) : 0;
+	up->result->peak_of = peak ? "control group" : "resident";
+	up->result->peak_bytes = peak ? peak : up->resident_peak;
+}
+
+/* ------------------------------------------------------------------ outcomes */
+
+static gboolean status_is(LuQmp *qmp, const char *wanted, gint64 end_us, char **is)
+{
+	for (;;) {
+		g_autoptr(JsonNode) reply = lu_qmp_call(qmp, NULL, "query-status", NULL);
+		const char *status = lu_json_str(reply, "status");
+
+		g_free(*is);
+		*is = g_strdup(status ? status : "unknown");
+		if (!strcmp(*is, wanted) || !reply)
+			return reply != NULL;
+		if (!lu_left_ms(end_us))
+			return FALSE;
+		poll(NULL, 0, POLL_MS);
+	}
+}
+
+/* The guest must be as it was, in the old process. */
+static gboolean verify_kept(LuUpgrade *up, JsonNode *info, GError **errp)
+{
+	const char *why = lu_json_str(info, "error-desc");
+	g_autofree char *status = NULL;
+
+	if (!g_strcmp0(lu_json_str(info, "owner"), "lost"))
+		return lu_fail(errp, LU_ERROR_LOST, "the guest is lost: %s", why ? why : "");
+	if (!why)
+		why = "the handover was cancelled (--deadline)";
+	if (!status_is(up->old_qmp, up->journal->status, lu_end_us(SETTLE_MS), &status))
+		return lu_fail(errp, LU_ERROR_FAILED, "%s; the guest was %s and is %s", why,
+			       up->journal->status, status);
+	return lu_fail(errp, has_stage(info, "stop") ? LU_ERROR_FAILED : LU_ERROR_REFUSED, "%s",
+		       why);
+}
+
+gboolean lu_follow(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(JsonNode) info = follow(up, up->old_qmp, &error);
+	const char *owner = lu_json_str(info, "owner");
+	g_autofree char *status = NULL;
+
+	if (!info) {
+		if (lu_process_wait_exit(up->old, lu_end_us(1000)))
+			return lu_follow_new(up, errp);
+		/* Nothing is killed that might hold the guest. */
+		return lu_fail(errp, LU_ERROR_LOST,
+			       "it cannot be told where the guest is: %s; run this again",
+			       error->message);
+	}
+	if (!g_strcmp0(owner, "destination")) {
+		note_figures(up, info);
+		return TRUE;
+	}
+	if (up->request->rehearse && !g_strcmp0(lu_json_str(info, "status"), "completed")) {
+		note_figures(up, info);
+		return status_is(up->old_qmp, up->journal->status, lu_end_us(SETTLE_MS), &status) ||
+		       lu_fail(errp, LU_ERROR_FAILED, "after the rehearsal the guest is %s",
+			       status);
+	}
+	return verify_kept(up, info, errp);
+}
+
+gboolean lu_follow_new(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(JsonNode) info = NULL;
+	gint64 end_us = lu_end_us(SETTLE_MS);
+
+	while (up->new_qmp && lu_left_ms(end_us)) {
+		g_clear_pointer(&info, json_node_unref);
+		info = lu_qmp_call(up->new_qmp, NULL, "query-localhost-migrate", NULL);
+		if (!info || is_over(info) || !g_strcmp0(lu_json_str(info, "status"), "setup"))
+			break;
+		poll(NULL, 0, POLL_MS);
+	}
+	if (!info && lu_process_alive(up->new))
+		return lu_fail(errp, LU_ERROR_LOST,
+			       "it cannot be told where the guest is: QEMU %d has ended and the "
+			       "monitor of %d does not answer; run this again",
+			       (int)up->journal->old_pid, (int)up->journal->new_pid);
+	if (!g_strcmp0(lu_json_str(info, "status"), "completed") &&
+	    !g_strcmp0(lu_json_str(info, "owner"), "destination")) {
+		note_figures(up, info);
+		return TRUE;
+	}
+	return lu_fail(errp, LU_ERROR_LOST,
+		       "the guest is lost: QEMU %d ended before the new process had it",
+		       (int)up->journal->old_pid);
+}
+
+gboolean lu_step_handover(LuUpgrade *up, GError **errp)
+{
+	lu_threads_copy(up);
+	if (!ask(up, errp))
+		return FALSE;
+	lu_fault("begun", NULL); /* it cannot fail here, only be killed */
+	return lu_follow(up, errp);
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "journal.h"
+#include "error.h"
+#include "plan.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+#define SUFFIX ".json"
+
+LuJournal *lu_journal_new(void)
+{
+	LuJournal *journal = g_new0(LuJournal, 1);
+
+	journal->paths = lu_paths_new();
+	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
+	return journal;
+}
+
+void lu_journal_free(LuJournal *journal)
+{
+	if (!journal)
+		return;
+	g_free(journal->file);
+	g_free(journal->step);
+	g_free(journal->handover);
+	g_free(journal->qmp_path);
+	g_free(journal->qmp_temporary);
+	g_free(journal->from);
+	g_free(journal->to);
+	g_free(journal->status);
+	g_ptr_array_unref(journal->paths);
+	g_ptr_array_unref(journal->afterwards);
+	g_free(journal);
+}
+
+/* --------------------------------------------------------------------- text */
+
+static void put(JsonObject *object, const char *name, const char *value)
+{
+	if (value)
+		json_object_set_string_member(object, name, value);
+}
+
+static JsonArray *path_array(const LuJournal *journal)
+{
+	JsonArray *array = json_array_new();
+
+	for (guint i = 0; i < journal->paths->len; i++) {
+		const LuPath *path = journal->paths->pdata[i];
+		JsonObject *object = json_object_new();
+
+		put(object, "what", path->what);
+		put(object, "path", path->path);
+		put(object, "temporary", path->temporary);
+		json_array_add_object_element(array, object);
+	}
+	return array;
+}
+
+char *lu_journal_text(const LuJournal *journal)
+{
+	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+	g_autoptr(JsonObject) object = json_object_new();
+	JsonArray *afterwards = json_array_new();
+
+	put(object, "step", journal->step);
+	json_object_set_int_member(object, "old-pid", journal->old_pid);
+	json_object_set_int_member(object, "old-start", (gint64)journal->old_start);
+	json_object_set_int_member(object, "new-pid", journal->new_pid);
+	json_object_set_int_member(object, "new-start", (gint64)journal->new_start);
+	put(object, "handover", journal->handover);
+	put(object, "qmp-path", journal->qmp_path);
+	put(object, "qmp-temporary", journal->qmp_temporary);
+	put(object, "from", journal->from);
+	put(object, "to", journal->to);
+	put(object, "status", journal->status);
+	json_object_set_array_member(object, "paths", path_array(journal));
+	for (guint i = 0; i < journal->afterwards->len; i++)
+		json_array_add_string_element(afterwards, journal->afterwards->pdata[i]);
+	json_object_set_array_member(object, "afterwards", afterwards);
+	json_node_set_object(node, object);
+	return json_to_string(node, TRUE);
+}
+
+LuJournal *lu_journal_parse(const char *text)
+{
+	g_autoptr(JsonNode) node = json_from_string(text, NULL);
+	JsonNode *paths = lu_json_member(node, "paths");
+	JsonNode *afterwards = lu_json_member(node, "afterwards");
+	g_autoptr(LuJournal) journal = NULL;
+
+	if (!node || !lu_json_str(node, "step") || !lu_json_int(node, "old-pid"))
+		return NULL;
+	journal = lu_journal_new();
+	journal->step = g_strdup(lu_json_str(node, "step"));
+	journal->old_pid = (pid_t)lu_json_int(node, "old-pid");
+	journal->old_start = (guint64)lu_json_int(node, "old-start");
+	journal->new_pid = (pid_t)lu_json_int(node, "new-pid");
+	journal->new_start = (guint64)lu_json_int(node, "new-start");
+	journal->handover = g_strdup(lu_json_str(node, "handover"));
+	journal->qmp_path = g_strdup(lu_json_str(node, "qmp-path"));
+	journal->qmp_temporary = g_strdup(lu_json_str(node, "qmp-temporary"));
+	journal->from = g_strdup(lu_json_str(node, "from"));
+	journal->to = g_strdup(lu_json_str(node, "to"));
+	journal->status = g_strdup(lu_json_str(node, "status"));
+	for (guint i = 0; i < lu_json_length(paths); i++) {
+		JsonNode *path = lu_json_element(paths, i);
+
+		lu_paths_add(journal->paths, lu_json_str(path, "what"), lu_json_str(path, "path"),
+			     lu_json_str(path, "temporary"));
+	}
+	for (guint i = 0; i < lu_json_length(afterwards); i++)
+		g_ptr_array_add(journal->afterwards,
+				json_node_dup_string(lu_json_element(afterwards, i)));
+	return g_steal_pointer(&journal);
+}
+
+/* -------------------------------------------------------------------- files */
+
+static gboolean is_ours(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+	       !(st.st_mode & 022);
+}
+
+char *lu_journal_base(GError **errp)
+{
+	const char *runtime = g_getenv("XDG_RUNTIME_DIR");
+	g_autofree char *base = NULL;
+
+	/* A QEMU of another user must be able to reach the handover's socket below. */
+	if (!geteuid())
+		base = g_strdup("/run/qemu-live-upgrade");
+	else if (runtime && *runtime)
+		base = g_build_filename(runtime, "qemu-live-upgrade", NULL);
+	else
+		base = g_strdup_printf("/tmp/qemu-live-upgrade-%u", geteuid());
+	if (g_mkdir(base, geteuid() ? 0700 : 0711) < 0 && errno != EEXIST) {
+		lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", base);
+		return NULL;
+	}
+	if (!is_ours(base)) {
+		lu_fail(errp, LU_ERROR_REFUSED, "%s is not a folder of user %u alone", base,
+			geteuid());
+		return NULL;
+	}
+	return g_steal_pointer(&base);
+}
+
+static LuJournal *load(const char *path)
+{
+	g_autofree char *text = NULL;
+	LuJournal *journal;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return NULL;
+	journal = lu_journal_parse(text);
+	if (journal)
+		journal->file = g_strdup(path);
+	return journal;
+}
+
+LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path)
+{
+	g_autoptr(GDir) dir = g_dir_open(base, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(base, name, NULL);
+		g_autoptr(LuJournal) journal = NULL;
+
+		if (!g_str_has_suffix(name, SUFFIX))
+			continue;
+		journal = load(path);
+		if (journal && ((pid > 0 && (journal->old_pid == pid || journal->new_pid == pid)) ||
+				(qmp_path && !g_strcmp0(journal->qmp_path, qmp_path))))
+			return g_steal_pointer(&journal);
+	}
+	return NULL;
+}
+
+gboolean lu_journal_write(const LuJournal *journal, GError **errp)
+{
+	g_autofree char *text = lu_journal_text(journal);
+	g_autoptr(GError) error = NULL;
+
+	if (!g_file_set_contents_full(journal->file, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0600,
+				      &error))
+		return lu_fail(errp, LU_ERROR_FAILED, "the journal cannot be written: %s",
+			       error->message);
+	return TRUE;
+}
+
+void lu_journal_remove(const LuJournal *journal)
+{
+	if (journal->file)
+		g_unlink(journal->file);
+}

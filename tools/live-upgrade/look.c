@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The steps that touch nothing: look, probe, plan. */
+#include "steps.h"
+#include "error.h"
+
+#include <string.h>
+
+/* Who is behind the socket is the kernel's word. A name is meant as this process sees it. */
+static pid_t target(const LuRequest *request, GError **errp)
+{
+	pid_t pid = request->pid;
+
+	if (pid > 0)
+		return pid;
+	pid = lu_running_peer_of(request->qmp);
+	if (pid <= 0)
+		lu_fail(errp, LU_ERROR_REFUSED, "nobody listens at QMP socket %s", request->qmp);
+	return pid;
+}
+
+/* The installed program, if that is another file than the one that runs. */
+static gboolean choose_program(LuUpgrade *up, char **program, GError **errp)
+{
+	const LuProcess *old = up->running->process;
+	g_autofree char *name = g_strdup(up->request->binary ? up->request->binary : old->exe);
+	g_autofree char *here = lu_process_path(old, name);
+	struct stat st;
+
+	if (!g_path_is_absolute(name))
+		return lu_fail(errp, LU_ERROR_USAGE, "--binary %s is not an absolute path", name);
+	if (stat(here, &st) < 0)
+		return lu_fail(errp, LU_ERROR_REFUSED, "there is no program %s", name);
+	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+		return lu_fail(errp, LU_ERROR_REFUSED, "%s is not a program", name);
+	if (!up->request->binary && st.st_dev == old->exe_stat.st_dev &&
+	    st.st_ino == old->exe_stat.st_ino)
+		return lu_fail(errp, LU_ERROR_REFUSED,
+			       "QEMU %d runs %s %s already, which is what is installed (--binary)",
+			       (int)old->pid, name, up->running->version.text);
+	*program = g_steal_pointer(&name);
+	return TRUE;
+}
+
+gboolean lu_step_look(LuUpgrade *up, GError **errp)
+{
+	pid_t pid = target(up->request, errp);
+	g_autofree char *socket = NULL;
+
+	if (pid <= 0)
+		return FALSE;
+	if (!up->request->pid && !g_path_is_absolute(up->request->qmp)) {
+		g_autofree char *here = g_get_current_dir();
+
+		socket = g_build_filename(here, up->request->qmp, NULL);
+	}
+	up->running = lu_running_open(pid,
+				      up->request->pid ? NULL
+				      : socket	       ? socket
+						       : up->request->qmp,
+				      errp);
+	if (!up->running)
+		return FALSE;
+	up->old = up->running->process;
+	up->old_qmp = up->running->qmp;
+	up->result->old_pid = pid;
+	up->result->from = g_strdup(up->running->version.text);
+	if (!up->request->dry_run && !lu_lock(up, up->running->qmp_path, errp))
+		return FALSE;
+	return lu_running_check(up->running, errp);
+}
+
+gboolean lu_step_probe(LuUpgrade *up, GError **errp)
+{
+	g_autofree char *program = NULL;
+
+	if (!choose_program(up, &program, errp) ||
+	    !lu_probe_run(up->running, program, up->request->allow_downgrade, &up->probe, errp))
+		return FALSE;
+	up->result->to = g_strdup(up->probe.version.text);
+	return TRUE;
+}
+
+gboolean lu_step_plan(LuUpgrade *up, GError **errp)
+{
+	g_autofree char *handover =
+		g_strdup_printf("%s/%d/handover", up->base, (int)up->running->process->pid);
+	g_autofree char *program = NULL;
+	LuPlanOptions options = {.plugin = up->request->plugin,
+				 .incoming = handover,
+				 .cpu_append = up->probe.cpu_append};
+
+	if (!choose_program(up, &program, errp))
+		return FALSE;
+	options.program = program;
+	up->plan = lu_plan_make(up->running, &options);
+	up->result->command_line = lu_command_line_text(up->plan->line);
+	if (strlen(handover) > 107)
+		lu_plan_refuse(up->plan, "the name %s is longer than 107 bytes", handover);
+	for (guint i = 0; i < up->plan->notes->len; i++)
+		lu_note(up, g_strdup(up->plan->notes->pdata[i]));
+	for (guint i = 0; i < up->plan->refusals->len; i++)
+		g_ptr_array_add(up->result->refusals, g_strdup(up->plan->refusals->pdata[i]));
+	if (up->plan->refusals->len)
+		return lu_fail(errp, LU_ERROR_REFUSED, "%s", (char *)up->plan->refusals->pdata[0]);
+	return TRUE;
+}

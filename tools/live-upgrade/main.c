@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* qemu-live-upgrade: options in, a report out. What it does is in upgrade.c. */
+#include "report.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct Arguments {
+	char *qmp, *binary, *way, *plugin;
+	char **rest;
+	gboolean rehearse, dry_run, allow_downgrade, json, quiet, version;
+	int deadline_s;
+} Arguments;
+
+static void arguments_clear(Arguments *arguments)
+{
+	g_free(arguments->qmp);
+	g_free(arguments->binary);
+	g_free(arguments->way);
+	g_free(arguments->plugin);
+	g_strfreev(arguments->rest);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
+
+static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
+{
+	GOptionEntry entries[] = {
+		{"qmp", 0, 0, G_OPTION_ARG_FILENAME, &a->qmp, "The QEMU behind this QMP socket",
+		 "SOCKET"},
+		{"binary", 0, 0, G_OPTION_ARG_FILENAME, &a->binary,
+		 "The new QEMU (default: the installed one, if it is another)", "PATH"},
+		{"way", 0, 0, G_OPTION_ARG_STRING, &a->way, "How memory goes (default: auto)",
+		 "flip|share|auto"},
+		{"rehearse", 0, 0, G_OPTION_ARG_NONE, &a->rehearse,
+		 "Try it, and leave the guest where it is", NULL},
+		{"dry-run", 0, 0, G_OPTION_ARG_NONE, &a->dry_run,
+		 "Say what would be done, and what prevents it", NULL},
+		{"deadline", 0, 0, G_OPTION_ARG_INT, &a->deadline_s,
+		 "Longest time for the handover (default: 300)", "SECONDS"},
+		{"plugin", 0, 0, G_OPTION_ARG_FILENAME, &a->plugin,
+		 "The plugin for the new QEMU (default: the running one's)", "PATH"},
+		{"allow-downgrade", 0, 0, G_OPTION_ARG_NONE, &a->allow_downgrade,
+		 "Accept an older QEMU", NULL},
+		{"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "Print the summary as JSON only", NULL},
+		{"quiet", 0, 0, G_OPTION_ARG_NONE, &a->quiet, "Print errors only", NULL},
+		{"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "Print the version", NULL},
+		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->rest, NULL, "[PID]"},
+		{0},
+	};
+	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+	g_autoptr(GError) error = NULL;
+
+	g_option_context_set_summary(context, "Replaces the QEMU process under a running guest.");
+	g_option_context_set_description(
+		context, "Exit status: 0 upgraded, 1 usage, 2 refused and untouched,\n"
+			 "3 failed and rolled back, 4 guest lost. See qemu-live-upgrade(8).");
+	g_option_context_add_main_entries(context, entries, NULL);
+	if (!g_option_context_parse(context, &argc, &argv, &error))
+		return lu_fail(errp, LU_ERROR_USAGE, "%s", error->message);
+	return TRUE;
+}
+
+static gboolean parse_way(const char *text, LuWay *way, GError **errp)
+{
+	static const char *const names[] = {"auto", "flip", "share"};
+
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		if (text && strcmp(text, names[i]))
+			continue;
+		*way = i;
+		return TRUE;
+	}
+	return lu_fail(errp, LU_ERROR_USAGE, "--way is %s; it must be flip, share or auto", text);
+}
+
+static gboolean check(const Arguments *a, LuRequest *request, GError **errp)
+{
+	guint count = a->rest ? g_strv_length(a->rest) : 0;
+	guint64 pid = 0;
+
+	if (count + (a->qmp ? 1 : 0) != 1)
+		return lu_fail(errp, LU_ERROR_USAGE,
+			       "say which QEMU: a PID, or --qmp SOCKET (--help)");
+	if (count && !g_ascii_string_to_unsigned(a->rest[0], 10, 1, G_MAXINT32, &pid, NULL))
+		return lu_fail(errp, LU_ERROR_USAGE, "%s is not a PID", a->rest[0]);
+	if (a->deadline_s < 0)
+		return lu_fail(errp, LU_ERROR_USAGE, "--deadline %d is not positive",
+			       a->deadline_s);
+	if (a->rehearse && a->dry_run)
+		return lu_fail(errp, LU_ERROR_USAGE, "--rehearse and --dry-run exclude each other");
+	request->pid = (pid_t)pid;
+	request->qmp = a->qmp;
+	request->binary = a->binary;
+	request->plugin = a->plugin;
+	request->rehearse = a->rehearse;
+	request->dry_run = a->dry_run;
+	request->allow_downgrade = a->allow_downgrade;
+	request->deadline_s = (guint)a->deadline_s;
+	return parse_way(a->way, &request->way, errp);
+}
+
+static int usage(const GError *error)
+{
+	fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
+	return LU_ERROR_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	g_auto(Arguments) arguments = {0};
+	g_auto(LuResult) result = {0};
+	g_autoptr(GError) error = NULL;
+	LuRequest request = {0};
+	LuReport report = {.terminal = isatty(STDOUT_FILENO)};
+
+	/* What was begun is ended, or another run ends it: an interrupt would only be in the way.
+	 */
+	signal(SIGPIPE, SIG_IGN);
+	if (!parse(argc, argv, &arguments, &error))
+		return usage(error);
+	if (arguments.version) {
+		puts("qemu-live-upgrade " LM_VERSION);
+		return 0;
+	}
+	if (!check(&arguments, &request, &error))
+		return usage(error);
+	report.json = arguments.json;
+	report.quiet = arguments.quiet;
+	request.observer = lu_report_observer(&report);
+	lu_upgrade(&request, &result, &error);
+	lu_report_end(&report, &request, &result, error);
+	return error ? error->code : 0;
+}

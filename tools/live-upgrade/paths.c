@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "paths.h"
+#include "error.h"
+#include "handle.h"
+#include "plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/inotify.h>
+
+/* The folder of a name, and both names in it. */
+typedef struct Place {
+	LuFd dir;
+	char *name, *temporary;
+} Place;
+
+static void place_clear(Place *place)
+{
+	lu_fd_clear(&place->dir);
+	g_free(place->name);
+	g_free(place->temporary);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_clear)
+
+static gboolean place_open(Place *place, const LuPath *path, const LuProcess *process)
+{
+	g_autofree char *folder = g_path_get_dirname(path->path);
+	g_autofree char *here = lu_process_path(process, folder);
+
+	place->dir = open(here, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	place->name = g_path_get_basename(path->path);
+	place->temporary = g_path_get_basename(path->temporary);
+	return place->dir >= 0;
+}
+
+/* The rights of the QEMU's user in the file system; without effect for one who is not root. */
+static void as_user(const LuProcess *process)
+{
+	setfsgid(process->gid);
+	setfsuid(process->uid);
+}
+
+static void as_self(void)
+{
+	setfsuid(geteuid());
+	setfsgid(getegid());
+}
+
+static gboolean stat_at(const Place *place, const char *name, struct stat *st)
+{
+	return !fstatat(place->dir, name, st, AT_SYMLINK_NOFOLLOW);
+}
+
+static gboolean is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* What an administrator gave to the old name (chmod, chgrp) goes to the new one, if it may. */
+static void copy_mode(const Place *place, const struct stat *before, const struct stat *now)
+{
+	if (before->st_gid != now->st_gid &&
+	    fchownat(place->dir, place->temporary, -1, before->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	if (before->st_mode != now->st_mode && S_ISSOCK(now->st_mode))
+		fchmodat(place->dir, place->temporary, before->st_mode & 07777, 0);
+}
+
+static int take(const Place *place)
+{
+	g_autofree char *link = g_strconcat(place->temporary, "n", NULL);
+	struct stat before, now;
+
+	if (!stat_at(place, place->temporary, &now))
+		return errno;
+	if (stat_at(place, place->name, &before)) {
+		if (is_same(&before, &now))
+			return 0; /* done by a run before this one */
+		copy_mode(place, &before, &now);
+	}
+	unlinkat(place->dir, link, 0);
+	if (linkat(place->dir, place->temporary, place->dir, link, 0) < 0)
+		return errno;
+	return renameat(place->dir, link, place->dir, place->name) < 0 ? errno : 0;
+}
+
+void lu_paths_take(GPtrArray *paths, const LuProcess *process, GPtrArray *problems)
+{
+	for (guint i = 0; i < paths->len; i++) {
+		const LuPath *path = paths->pdata[i];
+		g_auto(Place) place = {.dir = -1};
+		int err;
+
+		as_user(process);
+		err = place_open(&place, path, process) ? take(&place) : errno;
+		as_self();
+		if (err)
+			g_ptr_array_add(problems, g_strdup_printf("%s: %s is not renamed to %s: %s",
+								  path->what, path->temporary,
+								  path->path, g_strerror(err)));
+	}
+}
+
+/* -------------------------------------------------------------------- guard */
+
+static void restore(const Place *places, guint count)
+{
+	for (guint i = 0; i < count; i++) {
+		struct stat st;
+
+		if (places[i].dir >= 0 && !stat_at(&places[i], places[i].name, &st))
+			linkat(places[i].dir, places[i].temporary, places[i].dir, places[i].name,
+			       0);
+	}
+}
+
+static void watch(int notify, const LuPath *path, const LuProcess *process)
+{
+	g_autofree char *folder = g_path_get_dirname(path->path);
+	g_autofree char *here = lu_process_path(process, folder);
+
+	inotify_add_watch(notify, here, IN_DELETE | IN_MOVED_FROM);
+}
+
+static gboolean watch_until_end(const Place *places, guint count, int notify, const LuProcess *old,
+				gint64 end_us)
+{
+	struct pollfd fds[2] = {{.fd = notify, .events = POLLIN},
+				{.fd = old->pidfd, .events = POLLIN}};
+	char events[4096];
+
+	for (;;) {
+		int n = poll(fds, G_N_ELEMENTS(fds), lu_left_ms(end_us));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		restore(places, count);
+		if (n <= 0 || fds[1].revents)
+			return n > 0;
+		if (read(notify, events, sizeof(events)) < 0 && errno != EAGAIN && errno != EINTR)
+			fds[0].fd = -1;
+	}
+}
+
+gboolean lu_paths_guard(GPtrArray *paths, const LuProcess *process, const LuProcess *old,
+			void (*ask)(gpointer opaque), gpointer opaque, gint64 end_us)
+{
+	g_auto(LuFd) notify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	g_autofree Place *places = g_new0(Place, paths->len + 1);
+	gboolean ended;
+
+	as_user(process);
+	for (guint i = 0; i < paths->len; i++) {
+		places[i].dir = -1;
+		place_open(&places[i], paths->pdata[i], process);
+		watch(notify, paths->pdata[i], process);
+	}
+	as_self();
+	ask(opaque);
+	as_user(process);
+	restore(places, paths->len); /* what went before this looked */
+	ended = watch_until_end(places, paths->len, notify, old, end_us);
+	as_self();
+	for (guint i = 0; i < paths->len; i++)
+		place_clear(&places[i]);
+	return ended;
+}
+
+void lu_paths_forget(GPtrArray *paths, const LuProcess *process)
+{
+	for (guint i = 0; i < paths->len; i++) {
+		g_auto(Place) place = {.dir = -1};
+
+		as_user(process);
+		if (place_open(&place, paths->pdata[i], process))
+			unlinkat(place.dir, place.temporary, 0);
+		as_self();
+	}
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the tool prints. */
+#ifndef LIVE_UPGRADE_REPORT_H
+#define LIVE_UPGRADE_REPORT_H
+
+#include "upgrade.h"
+
+typedef struct LuReport {
+	gboolean json, quiet, terminal;
+	gboolean bar; /* a progress bar stands on the last line */
+} LuReport;
+
+LuObserver lu_report_observer(LuReport *report);
+/* The summary; @error is NULL or why it was not done. */
+void lu_report_end(LuReport *report, const LuRequest *request, const LuResult *result,
+		   const GError *error);
+
+#endif

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The steps after the commit: names, retire, settle. None of them fails the upgrade. */
+#include "steps.h"
+#include "error.h"
+#include "handle.h"
+#include "paths.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define QUIT_MS 15000
+
+gboolean lu_step_names(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(GPtrArray) problems = g_ptr_array_new();
+
+	if (!up->new)
+		return TRUE;
+	lu_paths_take(up->journal->paths, up->new, problems);
+	for (guint i = 0; i < problems->len; i++)
+		lu_note(up, problems->pdata[i]);
+	return TRUE;
+}
+
+/* By its monitor; without one SIGTERM makes QEMU end as properly. */
+static void ask_to_end(gpointer opaque)
+{
+	LuUpgrade *up = opaque;
+
+	if (up->old_qmp && lu_qmp_do(up->old_qmp, NULL, "quit", NULL))
+		return;
+	syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGTERM, NULL, 0);
+}
+
+gboolean lu_step_retire(LuUpgrade *up, GError **errp)
+{
+	if (!up->new || !lu_process_alive(up->old))
+		return TRUE;
+	if (lu_paths_guard(up->journal->paths, up->new, up->old, ask_to_end, up,
+			   lu_end_us(QUIT_MS)))
+		return TRUE;
+	lu_note(up, g_strdup_printf("the old process %d does not quit and is killed",
+				    (int)up->old->pid));
+	return lu_process_kill(up->old, errp);
+}
+
+static void run_afterwards(LuUpgrade *up)
+{
+	for (guint i = 0; i < up->journal->afterwards->len; i++) {
+		g_autoptr(GError) error = NULL;
+		g_autoptr(JsonNode) reply = NULL;
+		const char *message = up->journal->afterwards->pdata[i];
+		const char *said;
+
+		if (!up->new_qmp) {
+			lu_note(up, g_strdup_printf("not done, without a monitor: %s", message));
+			continue;
+		}
+		reply = lu_qmp_send(up->new_qmp, message, &error);
+		said = reply && JSON_NODE_HOLDS_VALUE(reply) ? json_node_get_string(reply) : "";
+		/* The human monitor answers with an error's text, or with none at all. */
+		if (error || *said)
+			lu_note(up,
+				g_strdup_printf("%s: %s", message, error ? error->message : said));
+	}
+}
+
+gboolean lu_step_settle(LuUpgrade *up, GError **errp)
+{
+	run_afterwards(up);
+	if (up->new) {
+		/* Once more, for a run before this one that ended while the old one did. */
+		lu_step_names(up, NULL);
+		lu_paths_forget(up->journal->paths, up->new);
+		lu_remove_folder(up, up->new);
+	}
+	lu_journal_remove(up->journal);
+	return TRUE;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the steps of an upgrade share; for upgrade.c and the files of its steps. */
+#ifndef LIVE_UPGRADE_STEPS_H
+#define LIVE_UPGRADE_STEPS_H
+
+#include "journal.h"
+#include "plan.h"
+#include "probe.h"
+#include "upgrade.h"
+
+typedef struct LuUpgrade {
+	const LuRequest *request;
+	LuResult *result;
+	char *base; /* of journals */
+	int lock_fd;
+	char *lock_path;
+	LuRunning *running;
+	LuProbe probe;
+	LuPlan *plan;
+	LuJournal *journal;
+	LuChild child;
+	LuProcess *old, *new; /* old: running's, or what a journal names; NULL: it is gone */
+	gboolean old_is_own;
+	LuQmp *old_qmp, *new_qmp; /* old_qmp is running's */
+	int stderr_fd;		  /* what the new process writes there, if it can be read */
+	off_t stderr_at;
+	guint64 resident_peak;
+} LuUpgrade;
+
+/* Kills or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill or POINT:fail; only
+ * in a build with -Dfault_injection=true. */
+gboolean lu_fault(const char *point, GError **errp);
+void lu_note(LuUpgrade *up, char *text);
+gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp);
+
+/* look.c */
+gboolean lu_step_look(LuUpgrade *up, GError **errp);
+gboolean lu_step_probe(LuUpgrade *up, GError **errp);
+gboolean lu_step_plan(LuUpgrade *up, GError **errp);
+/* start.c */
+gboolean lu_step_prepare(LuUpgrade *up, GError **errp);
+void lu_undo_prepare(LuUpgrade *up);
+/* The folder of the handover's socket, where @process (NULL: this one) sees it. */
+void lu_remove_folder(LuUpgrade *up, const LuProcess *process);
+gboolean lu_step_start(LuUpgrade *up, GError **errp);
+void lu_undo_start(LuUpgrade *up);
+gboolean lu_step_greet(LuUpgrade *up, GError **errp);
+/* handover.c */
+gboolean lu_step_handover(LuUpgrade *up, GError **errp);
+/* Follows one that is under way, by the old process; TRUE: the guest is in the new one. */
+gboolean lu_follow(LuUpgrade *up, GError **errp);
+/* Follows by the new process, when the old one is gone. */
+gboolean lu_follow_new(LuUpgrade *up, GError **errp);
+/* settle.c: after the commit; these do what can be done, and note what cannot. */
+gboolean lu_step_names(LuUpgrade *up, GError **errp);
+gboolean lu_step_retire(LuUpgrade *up, GError **errp);
+gboolean lu_step_settle(LuUpgrade *up, GError **errp);
+/* recover.c: what an interrupted run left. *finished: the guest is in the new process. */
+gboolean lu_recover(LuUpgrade *up, gboolean *finished, GError **errp);
+/* threads.c */
+void lu_threads_copy(LuUpgrade *up);
+
+#endif

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The steps of an upgrade: forward, and on failure backward through the undo column.
+ *
+ *   step      does                                             taken back by
+ *   look      finds the QEMU, its monitor, its plugin          nothing was touched
+ *   probe     starts the new program without a machine, asks   (ended at once)
+ *   plan      the new command line; refusals                   nothing was touched
+ *             (--dry-run ends here)
+ *   prepare   the journal, a folder for the handover's socket  removed
+ *   start     the new process, as the old one was              killed, its names removed
+ *   greet     its monitor; it must run as the old one does     see start
+ *   handover  the guest moves                                  the plugin, see docs/theory.md
+ *             (--rehearse ends here, and all is taken back)
+ *   names     sockets and pid file lead to the new process     the guest is there: no way back
+ *   retire    the old process ends
+ *   settle    forwarded ports, VNC; journal removed
+ *
+ * From names on nothing fails: what cannot be done is noted.
+ */
+#include "steps.h"
+#include "error.h"
+#include "handle.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct {
+	const char *name, *what;
+	gboolean (*forward)(LuUpgrade *up, GError **errp);
+	void (*undo)(LuUpgrade *up);
+} steps[] = {
+	{"look", "finding the running QEMU", lu_step_look, NULL},
+	{"probe", "asking the new program", lu_step_probe, NULL},
+	{"plan", "making the new command line", lu_step_plan, NULL},
+	{"prepare", "opening a journal", lu_step_prepare, lu_undo_prepare},
+	{"start", "starting the new process", lu_step_start, lu_undo_start},
+	{"greet", "waiting for its monitor", lu_step_greet, NULL},
+	{"handover", "handing the guest over", lu_step_handover, NULL},
+	{"names", "renaming sockets and pid file", lu_step_names, NULL},
+	{"retire", "ending the old process", lu_step_retire, NULL},
+	{"settle", "clearing up", lu_step_settle, NULL},
+};
+enum { STEP_PLAN = 2, STEP_START = 4, STEP_HANDOVER = 6, STEP_NAMES = 7 };
+
+void lu_result_clear(LuResult *result)
+{
+	g_free(result->from);
+	g_free(result->to);
+	g_free(result->way);
+	g_free(result->command_line);
+	g_clear_pointer(&result->refusals, g_ptr_array_unref);
+	g_clear_pointer(&result->notes, g_ptr_array_unref);
+	memset(result, 0, sizeof(*result));
+}
+
+gboolean lu_fault(const char *point, GError **errp)
+{
+	const char *fault = LM_FAULT_INJECTION ? g_getenv("QEMU_LIVE_UPGRADE_FAULT") : NULL;
+	g_auto(GStrv) parts = g_strsplit(fault ? fault : "", ":", 2);
+
+	if (!parts[0] || strcmp(parts[0], point) || !parts[1])
+		return TRUE;
+	if (!strcmp(parts[1], "kill"))
+		raise(SIGKILL);
+	return lu_fail(errp, LU_ERROR_FAILED, "fault injected at %s", point);
+}
+
+void lu_note(LuUpgrade *up, char *text)
+{
+	g_ptr_array_add(up->result->notes, text);
+	if (up->request->observer.note)
+		up->request->observer.note(up->request->observer.opaque, text);
+}
+
+static gboolean is_at(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return !fstat(fd, &here) && !stat(path, &there) && here.st_ino == there.st_ino &&
+	       here.st_dev == there.st_dev;
+}
+
+/*
+ * One run at a time for one VM; the kernel lets go of it however this process ends. The file is
+ * removed by who holds it, so what was locked must still be at its path.
+ */
+gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp)
+{
+	g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA1, qmp_path, -1);
+	g_autofree char *name = g_strconcat(sum, ".lock", NULL);
+	g_autofree char *path = g_build_filename(up->base, name, NULL);
+	g_auto(LuFd) fd = -1;
+
+	if (up->lock_fd >= 0)
+		return TRUE;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_at(fd, path))
+		return lu_fail(errp, LU_ERROR_REFUSED,
+			       "another run of this tool is at work on the VM behind %s", qmp_path);
+	up->lock_fd = lu_fd_steal(&fd);
+	up->lock_path = g_steal_pointer(&path);
+	return TRUE;
+}
+
+static void unlock(LuUpgrade *up)
+{
+	if (up->lock_path)
+		unlink(up->lock_path);
+	g_free(up->lock_path);
+	lu_fd_clear(&up->lock_fd);
+}
+
+static gboolean record_step(LuUpgrade *up, guint i, GError **errp)
+{
+	if (up->request->observer.step)
+		up->request->observer.step(up->request->observer.opaque, steps[i].name,
+					   steps[i].what);
+	if (!up->journal)
+		return TRUE;
+	g_free(up->journal->step);
+	up->journal->step = g_strdup(steps[i].name);
+	return lu_journal_write(up->journal, errp);
+}
+
+static void walk_back(LuUpgrade *up, guint from)
+{
+	for (guint i = from + 1; i-- > 0;)
+		if (steps[i].undo)
+			steps[i].undo(up);
+}
+
+static gboolean is_last(const LuUpgrade *up, guint i)
+{
+	return (up->request->dry_run && i == STEP_PLAN) ||
+	       (up->request->rehearse && i == STEP_HANDOVER);
+}
+
+/* An error of QEMU's or GLib's gets the code of what it means here. */
+static void pass_on(const GError *error, LuErrorCode code, GError **errp)
+{
+	g_set_error_literal(errp, LU_ERROR,
+			    error->domain == LU_ERROR ? (LuErrorCode)error->code : code,
+			    error->message);
+}
+
+static gboolean walk(LuUpgrade *up, guint from, GError **errp)
+{
+	for (guint i = from; i < G_N_ELEMENTS(steps); i++) {
+		g_autoptr(GError) error = NULL;
+		gboolean ok = record_step(up, i, &error) && steps[i].forward(up, &error);
+
+		/* Where there is no way back it can be killed, but not fail. */
+		ok = lu_fault(steps[i].name, ok && i < STEP_HANDOVER ? &error : NULL) && ok;
+
+		if (i >= STEP_NAMES) { /* the guest is in the new process, whatever happens */
+			if (error)
+				lu_note(up, g_strdup(error->message));
+			continue;
+		}
+		if (ok && !is_last(up, i))
+			continue;
+		/* A guest that is lost: both processes are left for inspection. */
+		if (!ok && error->code == LU_ERROR_LOST && error->domain == LU_ERROR) {
+			g_propagate_error(errp, g_steal_pointer(&error));
+			return FALSE;
+		}
+		if (!up->request->dry_run || !ok)
+			walk_back(up, i);
+		if (!ok)
+			pass_on(error, i < STEP_START ? LU_ERROR_REFUSED : LU_ERROR_FAILED, errp);
+		return ok;
+	}
+	return TRUE;
+}
+
+static void clear(LuUpgrade *up)
+{
+	unlock(up);
+	lu_fd_clear(&up->stderr_fd);
+	lu_child_release(&up->child);
+	lu_qmp_free(up->new_qmp);
+	if (up->old_is_own) {
+		lu_qmp_free(up->old_qmp);
+		lu_process_free(up->old);
+	}
+	lu_process_free(up->new);
+	lu_plan_free(up->plan);
+	lu_probe_clear(&up->probe);
+	lu_running_free(up->running);
+	lu_journal_free(up->journal);
+	g_free(up->base);
+}
+
+/* What a run before this one left comes first. */
+static gboolean run(LuUpgrade *up, GError **errp)
+{
+	gboolean finished = FALSE;
+
+	up->base = lu_journal_base(errp);
+	if (!up->base || !lu_recover(up, &finished, errp))
+		return FALSE;
+	return walk(up, finished ? STEP_NAMES : 0, errp);
+}
+
+gboolean lu_upgrade(const LuRequest *request, LuResult *result, GError **errp)
+{
+	LuUpgrade up = {.request = request,
+			.result = result,
+			.lock_fd = -1,
+			.stderr_fd = -1,
+			.child = {.pid = -1, .pidfd = -1, .go_fd = -1, .error_fd = -1}};
+	gint64 begin_us = g_get_monotonic_time();
+	gboolean ok;
+
+	memset(result, 0, sizeof(*result));
+	result->refusals = g_ptr_array_new_with_free_func(g_free);
+	result->notes = g_ptr_array_new_with_free_func(g_free);
+	ok = run(&up, errp);
+	result->total_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
+	clear(&up);
+	return ok;
+}
