@@ -24,8 +24,7 @@ static inline void check_failed(const char *label, const Ended *ended, const cha
 	CHECK(label, ended, ended->error->domain == LM_ERROR);
 	CHECK(label, ended, !strchr(ended->error->message, '\n'));
 	CHECK(label, ended, !g_str_has_suffix(ended->error->message, "."));
-	if (!strstr(ended->error->message, part))
-		fail_msg("%s: \"%s\" is not in \"%s\"", label, part, ended->error->message);
+	CHECK(label, ended, g_strstr_len(ended->error->message, -1, part));
 	/* A few deadlines, and what a busy machine adds. */
 	CHECK(label, ended, ended->ms < 8 * HOSTILE_DEADLINE_MS + 2000);
 	if (ended->error->code == LM_ERROR_CANCELLED) {

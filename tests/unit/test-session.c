@@ -236,6 +236,26 @@ static void test_destination_hangs_returning(void **state)
 	}
 }
 
+/*
+ * It cannot give back what it has: its socket is cut, or it has no descriptors left. It stays where
+ * it is until the source has taken the pages from it.
+ */
+static void test_destination_cannot_return(void **state)
+{
+	static const char *const faults[] = {"flip:short",    "devices:emfile", "return:fail",
+					     "return:emfile", "return:short",	"frame:emfile"};
+
+	for (guint i = 0; i < G_N_ELEMENTS(faults); i++) {
+		FakePair *pair = fake_pair_new(FALSE);
+
+		pair->source.options.fault = "devices:fail";
+		pair->destination.options.fault = faults[i];
+		fake_pair_run(pair);
+		assert_kept(pair, TRUE);
+		fake_pair_free(pair);
+	}
+}
+
 static void cancel_at_flip(FakePair *pair)
 {
 	fake_wait_stage(pair, LM_STAGE_FLIP);
@@ -273,6 +293,7 @@ int main(void)
 		cmocka_unit_test(test_destination_killed),
 		cmocka_unit_test(test_destination_hangs),
 		cmocka_unit_test(test_destination_hangs_returning),
+		cmocka_unit_test(test_destination_cannot_return),
 		cmocka_unit_test(test_cancel),
 	};
 

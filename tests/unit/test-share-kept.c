@@ -166,7 +166,7 @@ static void numa_policy(void **state)
 	unsigned long nodes[16] = {1}, found[16] = {0};
 
 	if (syscall(SYS_mbind, memory.host, 2 * SLOT, POLICY_BIND, nodes, 1024, 0) < 0) {
-		print_message("no NUMA here: %s\n", g_strerror(errno));
+		print_message("# no NUMA here: %s\n", g_strerror(errno));
 		unmap_memory(&memory);
 		return;
 	}
@@ -271,7 +271,7 @@ static gboolean set_ksm(const char *name, const char *value, char *before)
 /* ksmd has found that the pages are the same; at most a few seconds. */
 static gboolean wait_for_ksm(const Memory *memory)
 {
-	for (guint i = 0; i < 300; i++) {
+	for (guint i = 0; i < 500; i++) {
 		if (smaps_bytes(memory, "KSM") > memory->bytes / 2)
 			return TRUE;
 		g_usleep(10000);
@@ -309,7 +309,7 @@ static void pages_that_ksm_has_merged(void **state)
 	if (merged)
 		share_merged(&memory);
 	else
-		print_message("no KSM here\n");
+		print_message("# no KSM here\n");
 	unmap_memory(&memory);
 }
 

@@ -149,7 +149,7 @@ static void direct_io(void **state)
 			check_direct_io(read_fd, write_fd, MADV_NOHUGEPAGE);
 		}
 	} else {
-		print_message("no direct I/O in /var/tmp\n");
+		print_message("# no direct I/O in /var/tmp\n");
 	}
 	if (read_fd >= 0)
 		close(read_fd);
@@ -209,7 +209,7 @@ static gboolean begin_ring(Ring *ring, const Memory *memory)
 	struct iovec buffer = {word_at(memory, BUFFER_PAGE), 2 * PAGE};
 
 	if (io_uring_queue_init(2, &ring->ring, 0) < 0) {
-		print_message("no io_uring here\n");
+		print_message("# no io_uring here\n");
 		return FALSE;
 	}
 	assert_int_equal(io_uring_register_buffers(&ring->ring, &buffer, 1), 0);
