@@ -240,6 +240,19 @@ static bool looks_right(const HMPCommand *row)
 	return row && row->args_type && row->params && row->help && row->cmd;
 }
 
+/* The row that is taken over, or that an older build of this plugin has taken over. */
+static HMPCommand *find_victim(HMPCommand *rows)
+{
+	HMPCommand *ours = find_row(rows, "localhost_migrate");
+	HMPCommand *victim = find_row(rows, "x_colo_lost_heartbeat");
+
+	if (ours)
+		return looks_right(ours) ? ours : NULL;
+	if (!looks_right(victim) || *victim->args_type || !strstr(victim->help, "COLO"))
+		return NULL;
+	return victim;
+}
+
 static HMPCommand *check_table(HMPCommand *rows)
 {
 	HMPCommand *victim, *info;
@@ -247,10 +260,9 @@ static HMPCommand *check_table(HMPCommand *rows)
 
 	if (n < 50 || n == ROWS_MAX)
 		return NULL;
-	victim = find_row(rows, "x_colo_lost_heartbeat");
+	victim = find_victim(rows);
 	info = find_row(rows, "info");
-	if (!looks_right(victim) || *sub_table(victim) || *victim->args_type ||
-	    !strstr(victim->help, "COLO"))
+	if (!victim || *sub_table(victim))
 		return NULL;
 	if ((victim > rows && !looks_right(victim - 1)) || !looks_right(find_row(rows, "quit|q")))
 		return NULL;
@@ -265,16 +277,20 @@ static HMPCommand *check_table(HMPCommand *rows)
 
 static void extend_info(HMPCommand *info)
 {
-	size_t n = count_rows(*sub_table(info));
-	HMPCommand *longer = g_new0(HMPCommand, n + 2);
-	HMPCommand *row = &longer[n];
+	HMPCommand *row = find_row(*sub_table(info), "localhost_migrate");
 
-	memcpy(longer, *sub_table(info), n * sizeof(*longer));
+	if (!row) { /* not even an older build's */
+		size_t n = count_rows(*sub_table(info));
+		HMPCommand *longer = g_new0(HMPCommand, n + 2);
+
+		memcpy(longer, *sub_table(info), n * sizeof(*longer));
+		row = &longer[n];
+		*sub_table(info) = longer;
+	}
 	row->name = "localhost_migrate";
 	row->args_type = row->params = "";
 	row->help = "show the last migration to another QEMU on this host";
 	row->cmd = hmp_info_localhost_migrate;
-	*sub_table(info) = longer;
 }
 
 void lm_hmp_register(void)

@@ -2,17 +2,29 @@
 /*
  * The plugin's entry. QEMU loads it with -plugin before there is a machine, so all it does here
  * is read its arguments and find QEMU's functions; the rest begins in the main loop.
+ *
+ * Or it is loaded into a QEMU that runs, by plain dlopen in a main thread that was stopped in its
+ * poll (tools/attach). Then nobody calls qemu_plugin_install, and nothing may be done but to ask
+ * the main loop for a call. When that comes it is known which of the two it was.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "attached.h"
 #include "hmp.h"
 #include "local/fault.h"
 #include "main-loop.h"
 #include "operation.h"
 #include "qemu.h"
 #include "qmp.h"
+#include "takeover.h"
+
+/* Read and written by who attaches; see attached.h. */
+LM_EXPORT LmAttached lm_attached = {.magic = LM_ATTACHED_MAGIC};
+
+static bool installed; /* by -plugin */
 
 static struct {
 	bool allow_untested;
@@ -108,12 +120,50 @@ static bool parse_arguments(int argc, char **argv)
 	return true;
 }
 
+/* In a running QEMU: everything, with default arguments. */
+static char *begin_attached(void)
+{
+	char *refusal = lm_symbols_resolve(lm_attached.allow_untested);
+
+	if (!refusal)
+		refusal = lm_takeover();
+	if (refusal)
+		return refusal;
+	lm_default_options.deadline_ms = LM_DEADLINE_MS_DEFAULT;
+	lm_qmp_set_attached();
+	begin(NULL);
+	return NULL;
+}
+
+static void begin_if_attached(void *opaque)
+{
+	g_autofree char *refusal = NULL;
+
+	if (installed)
+		return;
+	refusal = begin_attached();
+	if (refusal)
+		g_strlcpy(lm_attached.text, refusal, sizeof(lm_attached.text));
+	g_atomic_int_set(&lm_attached.state,
+			 refusal ? LM_ATTACHED_REFUSED : LM_ATTACHED_REGISTERED);
+}
+
+/* The main loop's thread itself is here, and would sleep on: nothing wakes it for its own sake. */
+__attribute__((constructor)) static void loaded(void)
+{
+	if (!dlsym(RTLD_DEFAULT, "qmp_register_command"))
+		return;
+	lm_main_loop_post(begin_if_attached, NULL);
+	g_main_context_wakeup(NULL);
+}
+
 /* include/qemu/qemu-plugin.h; @info is not needed. Anything but 0 makes QEMU end. */
 LM_EXPORT int qemu_plugin_install(guint64 id, const void *info, int argc, char **argv);
 int qemu_plugin_install(guint64 id, const void *info, int argc, char **argv)
 {
 	g_autofree char *refusal = NULL;
 
+	installed = true;
 	lm_default_options.deadline_ms = LM_DEADLINE_MS_DEFAULT;
 	if (!parse_arguments(argc, argv))
 		return 1;

@@ -9,6 +9,8 @@
 #include "qapi-localhost-migrate.h"
 #include "qmp.h"
 
+static bool attached;
+
 static const LmQapiCommand *find_command(const char *name)
 {
 	for (size_t i = 0; i < lm_qapi_n_commands; i++)
@@ -303,11 +305,18 @@ static void qmp_query_localhost_migrate(QDict *arguments, QObject **ret, Error *
 	info = qemu.qdict_new();
 	qemu.qdict_put_str(info, "status",
 			   lm_state_name(any ? report.status.state : LM_STATE_NONE));
+	if (attached)
+		put_bool(info, "attached", true);
 	if (any) {
 		put_status(info, &report);
 		lm_status_clear(&report.status);
 	}
 	*ret = (QObject *)info;
+}
+
+void lm_qmp_set_attached(void)
+{
+	attached = true;
 }
 
 void lm_qmp_register(void)

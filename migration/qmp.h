@@ -5,5 +5,7 @@
 
 /* Main loop only. */
 void lm_qmp_register(void);
+/* The plugin was loaded into a QEMU that ran already, and query-localhost-migrate says so. */
+void lm_qmp_set_attached(void);
 
 #endif

@@ -4,19 +4,16 @@
 #include <string.h>
 
 #include "qemu.h"
+#include "tested-versions.h"
 
 LmQemu qemu;
 
-/*
- * The versions that were tested, with the version of the plugin interface that each accepts
- * (QEMU_PLUGIN_VERSION and QEMU_PLUGIN_MIN_VERSION of its include/qemu/qemu-plugin.h).
- */
 static const struct {
 	int major, minor, plugin_version;
 } tested_versions[] = {
-	{7, 2, 1},
-	{10, 0, 4},
-	{11, 1, 7},
+#define ROW(major, minor, plugin_version) {major, minor, plugin_version},
+	LM_TESTED_VERSIONS(ROW)
+#undef ROW
 };
 
 /* QEMU reads this after dlopen and before it calls anything; the constructor sets it. */

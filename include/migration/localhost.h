@@ -173,7 +173,7 @@ typedef struct LmOptions {
 	guint deadline_ms; /* longest wait for the peer to make progress; 0: the default */
 	LmEngine engine;
 	LmSwitch io_uring;
-	const char *fault; /* for tests (migration/local/fault.h), in a build with them; NULL: none */
+	const char *fault; /* for tests, see migration/local/fault.h; NULL: none */
 	/* The source's: */
 	LmWay ram;	    /* of private blocks: LM_WAY_FLIP, or LM_WAY_SHARE where possible */
 	gboolean live;	    /* share while the VM runs, where the kernel can */

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Many attaches at random moments, each with another build of the plugin, and tracers that are
+ * killed. LM_LONG=1: a thousand and more instead of fifty. Times are reported, never judged: only
+ * the guest's memory is.
+ */
+#include "attach-vm.h"
+#include "process.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+#define PER_VM 50
+
+static guint rounds(void)
+{
+	return g_getenv("LM_LONG") ? 20 : 1;
+}
+
+static int compare_sizes(const void *a, const void *b)
+{
+	guint64 x = *(const guint64 *)a, y = *(const guint64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void report_times(GArray *times, guint64 tries, guint64 gap_ms)
+{
+	const guint64 *us = (const guint64 *)times->data;
+
+	g_array_sort(times, compare_sizes);
+	lm_test_note("%u attaches in %" G_GUINT64_FORMAT " tries; main thread stopped for %.2f ms "
+		     "(median), %.2f ms (longest); longest gap of the guest's heartbeat "
+		     "%" G_GUINT64_FORMAT " ms (50 is normal)",
+		     times->len, tries, us[times->len / 2] / 1000.0, us[times->len - 1] / 1000.0,
+		     gap_ms);
+}
+
+static guint64 gap_of(Vm *vm)
+{
+	Beat beat = {0};
+
+	serial_last_beat(vm->serial_path, &beat);
+	return beat.gap_ms;
+}
+
+static void beat_on(Vm *vm)
+{
+	g_autoptr(GError) error = NULL;
+
+	serial_wait_beats(vm->serial_path, 1, LM_WAIT_MS, NULL, &error);
+	must(error);
+}
+
+static Vm *busy_vm(LmTest *test)
+{
+	static const char *const extra[] = {"-object", "iothread,id=io0", NULL};
+	VmOptions options = attach_options();
+
+	options.append = "rate=64";
+	options.smp = 2;
+	options.extra = extra;
+	return migrate_source(test, &options);
+}
+
+static void test_many(LmTest *test, const void *arg)
+{
+	g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(guint64));
+	guint64 tries = 0, gap_ms = 0;
+
+	srand(7);
+	for (guint round = 0; round < rounds(); round++) {
+		Vm *vm = busy_vm(test);
+
+		for (guint i = 0; i < PER_VM; i++) {
+			g_autofree char *build = attach_other_build(test, i);
+			AttachReport report;
+
+			g_usleep((gulong)rand() % 20000);
+			report = attach_must(vm, build);
+			tries += report.tries;
+			g_array_append_val(times, report.stopped_us);
+			attach_assert_there(vm);
+			gap_ms = MAX(gap_ms, gap_of(vm));
+		}
+		vm_assert_never_stopped(vm);
+		vm_assert_intact(vm);
+		vm_do(vm, "quit", NULL);
+		assert_true(vm_wait_exit(vm, LM_WAIT_MS));
+		assert_int_equal(vm_exit_status(vm), 0);
+	}
+	report_times(times, tries, gap_ms);
+}
+
+/* While the machine starts, too. */
+static void test_fresh(LmTest *test, const void *arg)
+{
+	g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(guint64));
+	VmOptions options = attach_options();
+	guint64 tries = 0, gap_ms = 0;
+
+	options.memory_mib = 32;
+	for (guint i = 0; i < 8 * rounds(); i++) {
+		Vm *vm = vm_start(test, &options);
+		AttachReport report;
+
+		g_usleep((gulong)rand() % 300000);
+		report = attach_must(vm, NULL);
+		tries += report.tries;
+		g_array_append_val(times, report.stopped_us);
+		attach_assert_there(vm);
+		vm_assert_ready(vm);
+		vm_assert_intact(vm);
+		gap_ms = MAX(gap_ms, gap_of(vm));
+		vm_kill(vm, SIGKILL);
+		assert_true(vm_wait_exit(vm, LM_WAIT_MS));
+	}
+	report_times(times, tries, gap_ms);
+}
+
+/* In this process, which has no other thread; what it leaves to the guest is looked at outside. */
+static pid_t start_attacher(const Vm *vm, const char *build)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(attach_load(vm->pid, build, 0, ATTACH_MS, NULL, NULL) ? 1 : 0);
+	return pid;
+}
+
+static void test_killed(LmTest *test, const void *arg)
+{
+	Vm *vm = busy_vm(test);
+	int fds = process_count_fds(vm->pid);
+	g_autofree char *last = attach_other_build(test, 1000000);
+	guint done = 0, kills = PER_VM * rounds();
+
+	for (guint i = 0; i < kills; i++) {
+		g_autofree char *build = attach_other_build(test, i);
+		pid_t attacher = start_attacher(vm, build);
+		int status;
+
+		/* The checks take the first part of that, the calls the second. */
+		g_usleep((gulong)rand() % 60000);
+		kill(attacher, SIGKILL);
+		waitpid(attacher, &status, 0);
+		g_unlink(build);
+		done += WIFEXITED(status) && !WEXITSTATUS(status);
+		beat_on(vm);
+		assert_true(vm_has_status(vm, "running"));
+	}
+	lm_test_note("%u attachers, %u of which were done before they were killed; %d descriptors "
+		     "more than before",
+		     kills, done, process_count_fds(vm->pid) - fds);
+	attach_must(vm, last);
+	attach_assert_there(vm);
+	vm_assert_never_stopped(vm);
+	vm_assert_intact(vm);
+}
+
+static const LmCase cases[] = {
+	LM_CASE(test_many),
+	LM_CASE(test_fresh),
+	LM_CASE(test_killed),
+};
+
+int main(int argc, char **argv)
+{
+	return LM_TEST_MAIN(argc, argv, cases);
+}

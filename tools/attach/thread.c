@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A thread is stopped with PTRACE_SEIZE and PTRACE_INTERRUPT, which leave no signal behind and
+ * stop no other thread. Before that, /proc/PID/syscall is asked where the thread sleeps, so that
+ * one which works is not disturbed; that it is still there is certain only when it is stopped.
+ *
+ * Nothing waits in the kernel: waitid looks, and what follows is a moment of yielding, then short
+ * sleeps. So every wait ends at the deadline, with no signal and no other thread to help.
+ */
+#include "thread.h"
+#include "proc.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#define EVENT_STOP   128 /* PTRACE_EVENT_STOP */
+#define YIELD_US     1000
+#define NAP_US	     100
+#define TRY_AGAIN_US 500
+#define LAST_WORD_US 200000 /* for a thread that is to be let go */
+
+static int gone(const AttachThread *thread, GError **errp)
+{
+	return attach_fail(errp, ATTACH_ERROR_NO_PROCESS, ESRCH, "process %d has ended",
+			   (int)thread->pid);
+}
+
+/* A child that ended is reaped by who started it; a tracee of another parent must be by us. */
+static void reap(const AttachThread *thread)
+{
+	if (attach_proc_status_number(thread->pid, "PPid") != getpid())
+		waitpid(thread->pid, NULL, WNOHANG | __WALL);
+}
+
+/* 1: it has stopped, *@signal and *@event say how; 0: the deadline passed. */
+static int wait_stop(const AttachThread *thread, gint64 end_us, int *signal, int *event,
+		     GError **errp)
+{
+	gint64 yield_until_us = g_get_monotonic_time() + YIELD_US;
+	siginfo_t info = {0};
+
+	for (;;) {
+		if (waitid(P_PID, (id_t)thread->pid, &info,
+			   WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+			return gone(thread, errp);
+		if (info.si_pid && (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED ||
+				    info.si_code == CLD_DUMPED)) {
+			reap(thread);
+			return gone(thread, errp);
+		}
+		if (info.si_pid)
+			break;
+		if (attach_is_over(end_us))
+			return 0;
+		if (g_get_monotonic_time() < yield_until_us)
+			sched_yield();
+		else
+			g_usleep(NAP_US);
+	}
+	if (waitid(P_PID, (id_t)thread->pid, &info, WSTOPPED | WNOHANG | __WALL) < 0)
+		return gone(thread, errp);
+	*signal = info.si_status & 0xff;
+	*event = info.si_status >> 8;
+	return 1;
+}
+
+int attach_thread_registers(AttachThread *thread, AttachRegisters *registers, GError **errp)
+{
+	AttachRegisters read = {0};
+	gssize rc = attach_regset_get(thread->pid, NT_PRSTATUS, &read, sizeof(read));
+
+	if (rc != (gssize)sizeof(read))
+		return attach_fail_errno(errp, ATTACH_ERROR_FAILED, rc < 0 ? (int)-rc : EINVAL,
+					 "cannot read the registers of process %d",
+					 (int)thread->pid);
+	*registers = read;
+	return 0;
+}
+
+/* ------------------------------------------------------------------ to hold */
+
+static gboolean may_be_in_poll(const AttachThread *thread)
+{
+	int number = attach_proc_syscall(thread->pid);
+
+	return number == -2 || attach_arch_is_poll(number);
+}
+
+static int seize(AttachThread *thread, GError **errp)
+{
+	if (ptrace(PTRACE_SEIZE, thread->pid, NULL, PTRACE_O_TRACESYSGOOD) < 0)
+		return attach_fail_errno(errp, ATTACH_ERROR_NO_RIGHT, errno,
+					 "cannot trace process %d", (int)thread->pid);
+	thread->seized = TRUE;
+	return 0;
+}
+
+/* Signals that come first are delivered as if nobody was there. 0: not in time. */
+static int interrupt(AttachThread *thread, gint64 end_us, GError **errp)
+{
+	int signal = 0, event = 0, rc;
+
+	if (ptrace(PTRACE_INTERRUPT, thread->pid, NULL, NULL) < 0)
+		return gone(thread, errp);
+	for (;;) {
+		rc = wait_stop(thread, end_us, &signal, &event, errp);
+		if (rc <= 0)
+			return rc;
+		if (event == EVENT_STOP)
+			break;
+		if (signal & 0x80)
+			signal = 0;
+		ptrace(PTRACE_CONT, thread->pid, NULL, (gsize)signal);
+	}
+	if (signal == SIGTRAP)
+		return 1;
+	return attach_fail(errp, ATTACH_ERROR_STATE, EBUSY,
+			   "process %d is stopped by a signal (%s)", (int)thread->pid,
+			   g_strsignal(signal));
+}
+
+/* Of a thread that is stopped: 1 if it is in a poll, and its state was read; 0 if it is not. */
+static int look(AttachThread *thread, GError **errp)
+{
+	AttachState *state = &thread->state;
+	int rc = attach_thread_registers(thread, &state->registers, errp);
+
+	if (rc < 0)
+		return rc;
+	if (!attach_arch_in_poll(thread->pid, &state->registers))
+		return 0;
+	if (attach_arch_has_shadow_stack(thread->pid))
+		return attach_fail(errp, ATTACH_ERROR_STATE, EOPNOTSUPP,
+				   "process %d runs with a shadow stack (CET), on which no call "
+				   "can be made",
+				   (int)thread->pid);
+	if (ptrace(PTRACE_GETSIGMASK, thread->pid, sizeof(state->signal_mask),
+		   &state->signal_mask) < 0)
+		return attach_fail_errno(errp, ATTACH_ERROR_FAILED, errno,
+					 "cannot read the signal mask of process %d",
+					 (int)thread->pid);
+	attach_state_clear(state);
+	rc = attach_arch_read_vector(thread->pid, state, errp);
+	return rc < 0 ? rc : 1;
+}
+
+/* 1: held; 0: it was elsewhere, and runs. */
+static int try_once(AttachThread *thread, GError **errp)
+{
+	int rc;
+
+	if (!may_be_in_poll(thread))
+		return 0;
+	thread->tries++;
+	rc = thread->seized ? 0 : seize(thread, errp);
+	if (rc < 0)
+		return rc;
+	rc = interrupt(thread, thread->end_us, errp);
+	if (rc <= 0)
+		return rc;
+	thread->held_us = g_get_monotonic_time();
+	rc = look(thread, errp);
+	if (rc == 0)
+		ptrace(PTRACE_CONT, thread->pid, NULL, NULL);
+	return rc;
+}
+
+static int not_in_time(const AttachThread *thread, GError **errp)
+{
+	g_autofree char *text = attach_proc_read(thread->pid, "syscall");
+
+	return attach_fail(errp, ATTACH_ERROR_TIMEOUT, ETIMEDOUT,
+			   "the main thread of process %d did not come to its main loop's poll in "
+			   "time, and nothing was done to it (it is busy; /proc/%d/syscall: %s)",
+			   (int)thread->pid, (int)thread->pid,
+			   text ? g_strchomp(text) : "not readable");
+}
+
+int attach_thread_hold(AttachThread *thread, GError **errp)
+{
+	int rc;
+
+	while ((rc = try_once(thread, errp)) == 0) {
+		if (attach_is_over(thread->end_us)) {
+			rc = not_in_time(thread, errp);
+			break;
+		}
+		g_usleep(TRY_AGAIN_US);
+	}
+	if (rc < 0)
+		attach_thread_release(thread);
+	return rc < 0 ? rc : 0;
+}
+
+/*
+ * Detaching takes a stop. A thread that does not stop (the kernel has it in a wait that cannot be
+ * interrupted) is let go when the thread of this process that traces it ends; see attach.c.
+ */
+void attach_thread_release(AttachThread *thread)
+{
+	gint64 end_us = g_get_monotonic_time() + LAST_WORD_US;
+	int signal = 0, event = 0;
+
+	if (!thread->seized)
+		return;
+	thread->seized = FALSE;
+	if (ptrace(PTRACE_DETACH, thread->pid, NULL, NULL) == 0)
+		return;
+	ptrace(PTRACE_INTERRUPT, thread->pid, NULL, NULL);
+	if (wait_stop(thread, end_us, &signal, &event, NULL) != 1)
+		return;
+	if (event || signal & 0x80)
+		signal = 0;
+	ptrace(PTRACE_DETACH, thread->pid, NULL, (gsize)signal);
+}
+
+/* --------------------------------------------------------------- step by step */
+
+int attach_thread_step(AttachThread *thread, gboolean to_syscall, int *signal, AttachStop *stop,
+		       GError **errp)
+{
+	int event = 0, rc;
+
+	if (ptrace(to_syscall ? PTRACE_SYSCALL : PTRACE_CONT, thread->pid, NULL, (gsize)*signal) <
+	    0)
+		return gone(thread, errp);
+	rc = wait_stop(thread, thread->end_us, signal, &event, errp);
+	if (rc < 0)
+		return rc;
+	if (!rc)
+		return attach_fail(errp, ATTACH_ERROR_TIMEOUT, ETIMEDOUT,
+				   "a call in process %d did not return in time; it goes on, and "
+				   "the thread restores itself when it has",
+				   (int)thread->pid);
+	if (event)
+		*stop = ATTACH_STOP_EVENT;
+	else if (*signal == (SIGTRAP | 0x80))
+		*stop = ATTACH_STOP_SYSCALL;
+	else
+		*stop = ATTACH_STOP_SIGNAL;
+	return 0;
+}
