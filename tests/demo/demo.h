@@ -29,20 +29,43 @@ typedef struct DemoGuest {
 	const char *kernel, *initrd, *append; /* kernel NULL: the bare-metal payload */
 	guint memory_mib;
 	const char *const *extra;
+	gboolean stock; /* without the plugin, and in memory that cpr-transfer can hand over */
 } DemoGuest;
+
+/* live-events.c: a process's STOP and RESUME, with its own time stamps. */
+typedef struct Events Events;
 
 /* A VM's process, and what it is. */
 typedef struct Machine {
 	Vm *vm;
+	Events *events; /* NULL: nobody listens */
 	const DemoGuest *guest;
 	const DemoQemu *qemu;
 	char *version; /* "7.2.22" */
 	char *uri;     /* where it waits, if it does */
 } Machine;
 
+/* How private memory became shared; chunks 0: it did not. */
+typedef struct HopShare {
+	double ms, median_us, p99_us, max_us;
+	guint64 shared_bytes, huge_bytes, left_bytes;
+	gint64 chunks;
+	char *why_not_live; /* NULL: it was */
+} HopShare;
+
+#define PAUSE_PARTS 7
+
 /* What one way from a process to the next took. */
 typedef struct Hop {
 	char *from, *to;
+	const char *way;	      /* "flip", "share", "pass", "precopy", "cpr-transfer" */
+	double down_ms;		      /* from STOP to RESUME; NAN: not measured */
+	double until_ms;	      /* from the command to RESUME; NAN: not measured */
+	double pause_ms[PAUSE_PARTS]; /* see hop_pause_parts */
+	HopShare share;
+	guint64 huge_before_bytes; /* in huge pages of the old process, if somebody looked */
+	/* The guest's longest gap before it began, and when it had just arrived. */
+	guint64 gap_before_ms, gap_until_ms;
 	double stopped_ms, device_ms, flip_ms, total_ms;
 	guint64 moved_bytes, skipped_bytes;
 	gint64 extra_bytes; /* the peak over what was in use before; -1: not measured */
@@ -53,12 +76,13 @@ typedef struct Hop {
 typedef struct Demo {
 	LmTest *test; /* folder and VMs, for tests/qtest */
 	LmCgroup *cgroup;
-	gboolean chain, quick;
+	gboolean chain, quick, live;
 	int runs;
 	char *json_path;
 	DemoQemu qemus[3]; /* the first boots the guest */
 	guint qemu_count;
 	GArray *upgrades; /* of Hop */
+	GArray *figures;  /* of Figure; with live only */
 	guint next;	  /* for names */
 } Demo;
 
@@ -69,9 +93,13 @@ int supervise(void (*work)(Demo *demo), Demo *demo);
 
 /* machine.c */
 Machine *machine_boot(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu);
-typedef enum Wait { WAIT_FLIP, WAIT_STOCK } Wait;
-/* A process with @source's guest, without it, that waits for it. */
+typedef enum Wait { WAIT_LOCAL, WAIT_STOCK, WAIT_CPR } Wait;
+/*
+ * A process with @source's guest, without it, that waits for it. WAIT_CPR: it has no monitor
+ * before the guest comes; machine_connect then.
+ */
 Machine *machine_wait(Demo *demo, const Machine *source, const DemoQemu *qemu, Wait wait);
+void machine_connect(Machine *machine);
 /* Must succeed; the caller's. */
 JsonNode *machine_command(const Machine *machine, const char *name, const char *arguments, ...)
 	G_GNUC_PRINTF(3, 4);
@@ -91,9 +119,28 @@ gint64 memory_end(Demo *demo); /* the peak over the begin, in bytes; -1: not mea
 const char *memory_how(void);  /* a remark for the figures, or NULL */
 
 /* hop.c: moves the guest to a new process of @qemu, and quits the old one. Takes @source. */
-Machine *hop_flip(Demo *demo, Machine *source, const DemoQemu *qemu, gboolean shown, Hop *hop);
+typedef struct HopHow {
+	const char *ram; /* "flip", "share" */
+	long bandwidth;	 /* 0: no limit */
+	gboolean shown;
+} HopHow;
+Machine *hop_local(Demo *demo, Machine *source, const DemoQemu *qemu, HopHow how, Hop *hop);
+/* Private memory only. */
+#define hop_flip(demo, source, qemu, is_shown, hop)                                                \
+	hop_local(demo, source, qemu, (HopHow){.ram = "flip", .shown = is_shown}, hop)
+extern const char *const hop_pause_parts[PAUSE_PARTS];
 /* Stock precopy to a new process as fast as it can; the guest goes on in @source afterwards. */
 void hop_stock(Demo *demo, Machine *source, Hop *hop);
+/* Stock cpr-transfer; the same as hop_local otherwise. */
+Machine *hop_cpr(Demo *demo, Machine *source, Hop *hop);
+
+/* linux.c: the Linux guest, with a new disk; @stock: see DemoGuest. Lives as long as the demo. */
+#define LINUX_TOUCHED_MIB 560
+const DemoGuest *linux_guest(Demo *demo, gboolean stock);
+/* Of the environment; NULL if it is not set, or empty. */
+const char *given(const char *variable);
+/* LM_QEMU_<version> or LM_ROOT_<version>; FALSE: there is neither. */
+gboolean given_qemu(const char *version, DemoQemu *qemu);
 
 /* figures.c */
 typedef struct Spread {
@@ -105,6 +152,18 @@ typedef struct Figure {
 	const char *aim;  /* NULL: has none */
 	gboolean reached; /* by the median, if it has an aim */
 } Figure;
+typedef double (*Value)(const Hop *hop);
+GArray *hops_new(void);
+Spread figures_spread(const GArray *hops, Value value);
+/* Of the medians; at worst and at best, if the extremes had met. */
+Spread figures_ratio(Spread a, Spread b);
+/* Appends; the strings stay the caller's. */
+void figures_add(GArray *figures, const char *name, const char *key, const char *unit,
+		 Spread value);
+/* Of the figure that was added last. */
+void figures_aim(GArray *figures, const char *text, gboolean reached);
+/* Takes memory and gives it back: see figures.c. */
+void warm_memory(void);
 /* Appends to @figures, of Figure. Takes @machine; returns the one that the guest is in then. */
 Machine *figures_linux(Demo *demo, Machine *machine, GArray *figures);
 void figures_size(Demo *demo, GArray *figures);

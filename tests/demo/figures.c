@@ -23,9 +23,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-typedef double (*Value)(const Hop *hop);
-
-static Spread spread(const GArray *hops, Value value)
+Spread figures_spread(const GArray *hops, Value value)
 {
 	g_autofree double *values = g_new0(double, hops->len);
 	guint half = hops->len / 2;
@@ -38,13 +36,12 @@ static Spread spread(const GArray *hops, Value value)
 	return (Spread){middle, values[0], values[hops->len - 1]};
 }
 
-/* Of the medians; at worst and at best, if the extremes had met. */
-static Spread ratio(Spread a, Spread b)
+Spread figures_ratio(Spread a, Spread b)
 {
 	return (Spread){a.median / b.median, a.low / b.high, a.high / b.low};
 }
 
-static void warm_memory(void)
+void warm_memory(void)
 {
 	struct sysinfo info;
 	guint64 bytes = WARM_BYTES;
@@ -96,9 +93,10 @@ static void hop_clear(gpointer opaque)
 
 	g_free(hop->from);
 	g_free(hop->to);
+	g_free(hop->share.why_not_live);
 }
 
-static GArray *hops_new(void)
+GArray *hops_new(void)
 {
 	GArray *hops = g_array_new(FALSE, TRUE, sizeof(Hop));
 
@@ -106,14 +104,14 @@ static GArray *hops_new(void)
 	return hops;
 }
 
-static void add(GArray *figures, const char *name, const char *key, const char *unit, Spread value)
+void figures_add(GArray *figures, const char *name, const char *key, const char *unit, Spread value)
 {
 	Figure figure = {.name = name, .key = key, .unit = unit, .value = value};
 
 	g_array_append_val(figures, figure);
 }
 
-static void aim(GArray *figures, const char *text, gboolean reached)
+void figures_aim(GArray *figures, const char *text, gboolean reached)
 {
 	Figure *figure = &g_array_index(figures, Figure, figures->len - 1);
 
@@ -123,25 +121,29 @@ static void aim(GArray *figures, const char *text, gboolean reached)
 
 static void summarize_linux(GArray *figures, const GArray *flips, const GArray *stocks)
 {
-	Spread stock = spread(stocks, total_speed), flip = spread(flips, flip_speed);
-	Spread total = spread(flips, total_speed), extra = spread(flips, extra_mib);
-	Spread devices = spread(flips, device_ms);
+	Spread stock = figures_spread(stocks, total_speed),
+	       flip = figures_spread(flips, flip_speed);
+	Spread total = figures_spread(flips, total_speed), extra = figures_spread(flips, extra_mib);
+	Spread devices = figures_spread(flips, device_ms);
 
-	add(figures, "RAM moved, stock precopy", "stock-throughput", "GB/s", stock);
-	add(figures, "RAM moved, flip", "flip-throughput", "GB/s", flip);
-	add(figures, "  ratio", "throughput-ratio", "", ratio(flip, stock));
-	aim(figures, ">= 2.5", ratio(flip, stock).median >= 2.5);
-	add(figures, "RAM moved, flip, all stages counted", "total-throughput", "GB/s", total);
-	add(figures, "  ratio", "total-throughput-ratio", "", ratio(total, stock));
-	add(figures, "peak memory over before, stock precopy", "stock-extra", "MiB",
-	    spread(stocks, extra_mib));
-	add(figures, "peak memory over before, flip", "flip-extra", "MiB", extra);
-	aim(figures, "<= 32 MiB", extra.median <= 32);
-	add(figures, "devices saved, sent, loaded, Linux guest", "linux-devices", "ms", devices);
-	aim(figures, "< 15 ms", devices.median < 15);
-	add(figures, "stopped for, stock precopy", "stock-stopped", "ms",
-	    spread(stocks, stopped_ms));
-	add(figures, "stopped for, flip", "flip-stopped", "ms", spread(flips, stopped_ms));
+	figures_add(figures, "RAM moved, stock precopy", "stock-throughput", "GB/s", stock);
+	figures_add(figures, "RAM moved, flip", "flip-throughput", "GB/s", flip);
+	figures_add(figures, "  ratio", "throughput-ratio", "", figures_ratio(flip, stock));
+	figures_aim(figures, ">= 2.5", figures_ratio(flip, stock).median >= 2.5);
+	figures_add(figures, "RAM moved, flip, all stages counted", "total-throughput", "GB/s",
+		    total);
+	figures_add(figures, "  ratio", "total-throughput-ratio", "", figures_ratio(total, stock));
+	figures_add(figures, "peak memory over before, stock precopy", "stock-extra", "MiB",
+		    figures_spread(stocks, extra_mib));
+	figures_add(figures, "peak memory over before, flip", "flip-extra", "MiB", extra);
+	figures_aim(figures, "<= 32 MiB", extra.median <= 32);
+	figures_add(figures, "devices saved, sent, loaded, Linux guest", "linux-devices", "ms",
+		    devices);
+	figures_aim(figures, "< 15 ms", devices.median < 15);
+	figures_add(figures, "stopped for, stock precopy", "stock-stopped", "ms",
+		    figures_spread(stocks, stopped_ms));
+	figures_add(figures, "stopped for, flip", "flip-stopped", "ms",
+		    figures_spread(flips, stopped_ms));
 }
 
 Machine *figures_linux(Demo *demo, Machine *machine, GArray *figures)
@@ -169,15 +171,16 @@ Machine *figures_linux(Demo *demo, Machine *machine, GArray *figures)
 
 static void summarize_size(GArray *figures, const GArray *small, const GArray *large)
 {
-	Spread one = spread(small, stopped_ms), eight = spread(large, stopped_ms);
-	Spread devices = spread(large, device_ms);
+	Spread one = figures_spread(small, stopped_ms), eight = figures_spread(large, stopped_ms);
+	Spread devices = figures_spread(large, device_ms);
 
-	add(figures, "stopped for, 1 GiB, 256 MiB touched", "stopped-1-gib", "ms", one);
-	add(figures, "stopped for, 8 GiB, 256 MiB touched", "stopped-8-gib", "ms", eight);
-	add(figures, "  ratio", "size-ratio", "", ratio(eight, one));
-	aim(figures, "<= 1.2", ratio(eight, one).median <= 1.2);
-	add(figures, "devices saved, sent, loaded, 8 GiB", "payload-devices", "ms", devices);
-	aim(figures, "< 15 ms", devices.median < 15);
+	figures_add(figures, "stopped for, 1 GiB, 256 MiB touched", "stopped-1-gib", "ms", one);
+	figures_add(figures, "stopped for, 8 GiB, 256 MiB touched", "stopped-8-gib", "ms", eight);
+	figures_add(figures, "  ratio", "size-ratio", "", figures_ratio(eight, one));
+	figures_aim(figures, "<= 1.2", figures_ratio(eight, one).median <= 1.2);
+	figures_add(figures, "devices saved, sent, loaded, 8 GiB", "payload-devices", "ms",
+		    devices);
+	figures_aim(figures, "< 15 ms", devices.median < 15);
 }
 
 void figures_size(Demo *demo, GArray *figures)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "demo.h"
+#include "live.h"
 
+#include <math.h>
 #include <poll.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ static const char *meaning(const char *stage)
 	static const char *const all[][2] = {
 		{"hello", "versions and machines compared; the guest runs"},
 		{"regions", "RAM blocks compared; the guest runs"},
+		{"share", "private memory becomes a memfd, descriptors pass; the guest runs"},
 		{"stop", "the guest is stopped"},
 		{"flip", "pages move, and are released as they go"},
 		{"devices", "disks let go of, device state saved and sent"},
@@ -57,20 +59,44 @@ static const char *meaning(const char *stage)
 	return "";
 }
 
-static void show_running(JsonNode *info, JsonNode *stage)
+static JsonNode *share_of(JsonNode *info)
+{
+	return json_object_has_member(object_of(info), "share")
+		       ? json_object_get_member(object_of(info), "share")
+		       : NULL;
+}
+
+static void show_running(const Machine *source, JsonNode *info, JsonNode *stage)
 {
 	const char *name = qmp_str(stage, "name");
 	double ms = number(stage, "milliseconds");
+	JsonNode *share = share_of(info);
+	Beat beat = {0};
 
-	if (strcmp(name, "flip"))
-		screen_live("    %-8s %8.1f ms   %s", name, ms, meaning(name));
-	else
+	serial_last_beat(source->vm->serial_path, &beat);
+	if (!strcmp(name, "flip"))
 		screen_live("    %-8s %8.1f ms   %.0f of %.0f MiB moved", name, ms,
 			    number(info, "flipped") / MIB, number(info, "populated") / MIB);
+	else if (!strcmp(name, "share") && share)
+		screen_live("    %-8s %8.1f ms   %.0f MiB shared, longest chunk %.1f ms; the "
+			    "guest: beat %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT " errors",
+			    name, ms, number(share, "shared") / MIB, number(share, "max-us") / 1000,
+			    beat.beat, beat.errors);
+	else
+		screen_live("    %-8s %8.1f ms   %s", name, ms, meaning(name));
+}
+
+/* A VM whose memory goes in one way has nothing to do in the stage of the other. */
+static gboolean is_idle(JsonNode *stage)
+{
+	const char *name = qmp_str(stage, "name");
+
+	return (!strcmp(name, "share") || !strcmp(name, "flip")) &&
+	       number(stage, "milliseconds") < 0.05;
 }
 
 /* Prints the stages that are over, from @shown on; the one under way is the live line. */
-static guint show_stages(JsonNode *info, guint shown, gboolean all)
+static guint show_stages(const Machine *source, JsonNode *info, guint shown, gboolean all)
 {
 	JsonArray *stages = stages_of(info);
 	guint count = stages ? json_array_get_length(stages) : 0;
@@ -79,11 +105,13 @@ static guint show_stages(JsonNode *info, guint shown, gboolean all)
 		JsonNode *stage = json_array_get_element(stages, shown++);
 		const char *name = qmp_str(stage, "name");
 
+		if (is_idle(stage))
+			continue;
 		screen_line("    %-8s %8.1f ms   %s", name, number(stage, "milliseconds"),
 			    meaning(name));
 	}
 	if (shown < count)
-		show_running(info, json_array_get_element(stages, shown));
+		show_running(source, info, json_array_get_element(stages, shown));
 	return shown;
 }
 
@@ -114,7 +142,7 @@ static JsonNode *follow(Demo *demo, const Machine *source, const char *query, gb
 
 		memory_sample(demo);
 		if (shown)
-			stages = show_stages(info, stages, over);
+			stages = show_stages(source, info, stages, over);
 		if (over)
 			return g_steal_pointer(&info);
 		if (!lm_left_ms(end_us))
@@ -144,26 +172,93 @@ static void arrive(Machine *source, Machine *destination, gboolean shown, Hop *h
 		machine_wait_beats(destination, &hop->beat);
 }
 
-Machine *hop_flip(Demo *demo, Machine *source, const DemoQemu *qemu, gboolean shown, Hop *hop)
-{
-	Machine *destination = machine_wait(demo, source, qemu, WAIT_FLIP);
-	g_autoptr(JsonNode) info = NULL;
+const char *const hop_pause_parts[PAUSE_PARTS] = {"stop", "save",     "send", "map",
+						  "load", "activate", "start"};
 
-	if (shown)
-		screen_line("  new process %d, QEMU %s, waits on %s", (int)destination->vm->pid,
-			    destination->version, destination->uri);
-	memory_begin(demo);
-	machine_do(source, "localhost-migrate", "{'uri': %s}", destination->uri);
-	info = follow(demo, source, "query-localhost-migrate", shown);
-	hop->extra_bytes = memory_end(demo);
-	must_have_completed(info, "error-desc");
+static void read_pause(JsonNode *info, Hop *hop)
+{
+	JsonObject *object = object_of(info);
+	JsonArray *parts = json_object_has_member(object, "pause")
+				   ? json_object_get_array_member(object, "pause")
+				   : NULL;
+
+	for (guint i = 0; parts && i < json_array_get_length(parts); i++) {
+		JsonNode *part = json_array_get_element(parts, i);
+
+		for (guint p = 0; p < PAUSE_PARTS; p++)
+			if (!strcmp(qmp_str(part, "name"), hop_pause_parts[p]))
+				hop->pause_ms[p] = number(part, "milliseconds");
+	}
+}
+
+static void read_share(JsonNode *info, Hop *hop)
+{
+	JsonNode *share = share_of(info);
+
+	if (!share)
+		return;
+	hop->share = (HopShare){
+		.ms = stage_ms(info, "share"),
+		.median_us = number(share, "median-us"),
+		.p99_us = number(share, "p99-us"),
+		.max_us = number(share, "max-us"),
+		.shared_bytes = (guint64)qmp_int(share, "shared"),
+		.huge_bytes = (guint64)qmp_int(share, "huge"),
+		.left_bytes = (guint64)qmp_int(share, "left"),
+		.chunks = qmp_int(share, "chunks"),
+		.why_not_live = g_strdup(qmp_str(share, "why-not-live")),
+	};
+}
+
+static void read_info(JsonNode *info, Hop *hop)
+{
 	hop->stopped_ms = number(info, "downtime");
 	hop->total_ms = number(info, "total-time");
 	hop->flip_ms = stage_ms(info, "flip");
 	hop->device_ms = stage_ms(info, "devices") + stage_ms(info, "load");
 	hop->moved_bytes = (guint64)qmp_int(info, "flipped");
 	hop->skipped_bytes = (guint64)qmp_int(info, "skipped");
-	arrive(source, destination, shown, hop);
+	read_pause(info, hop);
+	read_share(info, hop);
+	hop->way = hop->share.chunks > 0 ? "share" : hop->moved_bytes ? "flip" : "pass";
+}
+
+static void begin(const Machine *source, const Machine *destination, HopHow how)
+{
+	if (how.bandwidth)
+		machine_do(source, "localhost-migrate", "{'uri': %s, 'ram': %s, 'bandwidth': %ld}",
+			   destination->uri, how.ram, how.bandwidth);
+	else
+		machine_do(source, "localhost-migrate", "{'uri': %s, 'ram': %s}", destination->uri,
+			   how.ram);
+}
+
+Machine *hop_local(Demo *demo, Machine *source, const DemoQemu *qemu, HopHow how, Hop *hop)
+{
+	Machine *destination = machine_wait(demo, source, qemu, WAIT_LOCAL);
+	g_autoptr(JsonNode) info = NULL;
+	gint64 begin_us;
+	Beat beat;
+
+	if (how.shown)
+		screen_line("  new process %d, QEMU %s, waits on %s", (int)destination->vm->pid,
+			    destination->version, destination->uri);
+	memory_begin(demo);
+	hop->down_ms = hop->until_ms = NAN;
+	begin_us = g_get_real_time();
+	begin(source, destination, how);
+	/* To ask how it goes would take time from it, where nobody watches. */
+	if (source->events && !how.shown)
+		events_measure(source->events, destination->events, begin_us, hop);
+	if (serial_last_beat(source->vm->serial_path, &beat))
+		hop->gap_until_ms = beat.gap_ms;
+	info = follow(demo, source, "query-localhost-migrate", how.shown);
+	hop->extra_bytes = memory_end(demo);
+	must_have_completed(info, "error-desc");
+	if (source->events && how.shown)
+		events_measure(source->events, destination->events, begin_us, hop);
+	read_info(info, hop);
+	arrive(source, destination, how.shown, hop);
 	return destination;
 }
 
@@ -192,6 +287,8 @@ void hop_stock(Demo *demo, Machine *source, Hop *hop)
 {
 	Machine *destination = machine_wait(demo, source, source->qemu, WAIT_STOCK);
 
+	hop->way = "precopy";
+	hop->down_ms = hop->until_ms = NAN;
 	machine_do(destination, "migrate-set-capabilities",
 		   "{'capabilities': [{'capability': 'late-block-activate', 'state': true}]}");
 	machine_do(source, "migrate-set-parameters", "{'max-bandwidth': %ld}", 1L << 40);
@@ -201,4 +298,34 @@ void hop_stock(Demo *demo, Machine *source, Hop *hop)
 	machine_quit(destination);
 	machine_do(source, "cont", NULL);
 	machine_wait_beats(source, &hop->beat);
+}
+
+Machine *hop_cpr(Demo *demo, Machine *source, Hop *hop)
+{
+	static const char channels[] =
+		"{'channels': [{'channel-type': 'main', 'addr': {'transport': 'socket', "
+		"'type': 'unix', 'path': %s}}, {'channel-type': 'cpr', 'addr': "
+		"{'transport': 'socket', 'type': 'unix', 'path': %s}}]}";
+	Machine *destination = machine_wait(demo, source, source->qemu, WAIT_CPR);
+	const char *path = destination->uri + strlen("unix:");
+	g_autofree char *cpr_path = g_strconcat(path, CPR_SUFFIX, NULL);
+	g_autoptr(JsonNode) info = NULL;
+	gint64 begin_us;
+
+	machine_do(source, "migrate-set-parameters", "{'mode': 'cpr-transfer'}");
+	memory_begin(demo);
+	hop->way = "cpr-transfer";
+	hop->down_ms = hop->until_ms = NAN;
+	begin_us = g_get_real_time();
+	machine_do(source, "migrate", channels, path, cpr_path);
+	events_connect(destination->events);
+	events_measure(source->events, destination->events, begin_us, hop);
+	info = follow(demo, source, "query-migrate", FALSE);
+	hop->extra_bytes = memory_end(demo);
+	must_have_completed(info, "error-desc");
+	hop->stopped_ms = number(info, "downtime");
+	hop->total_ms = number(info, "total-time");
+	machine_connect(destination);
+	arrive(source, destination, FALSE, hop);
+	return destination;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "demo.h"
+#include "live.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -17,15 +17,48 @@ static char *last_words(const Vm *vm)
 	return g_strdup(end ? end + 1 : text);
 }
 
-static Machine *start(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu, VmOptions *options)
+/* The guest's further arguments, and @more. */
+static GPtrArray *extra_of(const DemoGuest *guest, const GPtrArray *more)
+{
+	GPtrArray *extra = g_ptr_array_new();
+
+	for (guint i = 0; guest->extra && guest->extra[i]; i++)
+		g_ptr_array_add(extra, (gpointer)guest->extra[i]);
+	for (guint i = 0; more && i < more->len; i++)
+		g_ptr_array_add(extra, more->pdata[i]);
+	return extra;
+}
+
+static Events *events_for(Demo *demo)
+{
+	g_autofree char *name = g_strdup_printf("%u.events", demo->next++);
+	g_autofree char *path = lm_test_path(demo->test, name);
+
+	return demo->live ? events_listen(path) : NULL;
+}
+
+static void spawn(Demo *demo, Machine *machine, VmOptions *options, const GPtrArray *more)
+{
+	g_autoptr(GPtrArray) extra = extra_of(machine->guest, more);
+	g_autofree char *events = machine->events ? events_argument(machine->events) : NULL;
+	const char *const monitor[] = {"-chardev", events, "-mon", "chardev=events,mode=control"};
+
+	for (guint i = 0; events && i < G_N_ELEMENTS(monitor); i++)
+		g_ptr_array_add(extra, (gpointer)monitor[i]);
+	g_ptr_array_add(extra, NULL);
+	options->extra = (const char *const *)extra->pdata;
+	machine->vm = vm_spawn(demo->test, options);
+}
+
+/* Its monitor is not connected to. */
+static Machine *start(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu, VmOptions *options,
+		      const GPtrArray *more)
 {
 	Machine *machine = g_new0(Machine, 1);
-	g_autoptr(GError) error = NULL;
-	g_autoptr(JsonNode) version = NULL;
-	JsonNode *numbers;
 
 	machine->guest = guest;
 	machine->qemu = qemu;
+	machine->events = events_for(demo);
 	options->root = qemu->root;
 	options->binary = qemu->binary;
 	options->memory_mib = guest->memory_mib;
@@ -33,7 +66,21 @@ static Machine *start(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu, 
 	options->initrd = guest->initrd;
 	options->append = guest->append;
 	options->cgroup_procs = demo->cgroup ? cgroup_procs_path(demo->cgroup) : NULL;
-	machine->vm = vm_spawn(demo->test, options);
+	if (guest->stock) {
+		options->plugin = "";
+		options->machine = "pc-q35-7.2,aux-ram-share=on";
+		options->backend = "memory-backend-memfd,share=on";
+	}
+	spawn(demo, machine, options, more);
+	return machine;
+}
+
+void machine_connect(Machine *machine)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(JsonNode) version = NULL;
+	JsonNode *numbers;
+
 	machine->vm->qmp =
 		qmp_connect(machine->vm->qmp_path, machine->vm->pidfd, LM_WAIT_MS, &error);
 	if (!machine->vm->qmp) {
@@ -46,17 +93,24 @@ static Machine *start(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu, 
 	machine->version =
 		g_strdup_printf("%d.%d.%d", (int)qmp_int(numbers, "major"),
 				(int)qmp_int(numbers, "minor"), (int)qmp_int(numbers, "micro"));
-	return machine;
+}
+
+static void connect_all(Machine *machine)
+{
+	machine_connect(machine);
+	if (machine->events)
+		events_connect(machine->events);
 }
 
 Machine *machine_boot(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu)
 {
-	VmOptions options = {.extra = guest->extra};
-	Machine *machine = start(demo, guest, qemu, &options);
+	VmOptions options = {0};
+	Machine *machine = start(demo, guest, qemu, &options, NULL);
 	gint64 begin_us = g_get_monotonic_time();
 	G_GNUC_UNUSED g_autoptr(GError) error = NULL;
 	Beat beat;
 
+	connect_all(machine);
 	while (!serial_last_beat(machine->vm->serial_path, &beat)) {
 		gint64 s = (g_get_monotonic_time() - begin_us) / 1000000;
 
@@ -77,37 +131,48 @@ static gboolean is_listening(void *opaque)
 	return g_file_test(opaque, G_FILE_TEST_EXISTS);
 }
 
-/* The guest's further arguments; @stays_stopped: and -S. */
-static GPtrArray *extra_of(const DemoGuest *guest, gboolean stays_stopped)
+static void add(GPtrArray *more, const char *argument)
 {
-	GPtrArray *extra = g_ptr_array_new();
+	g_ptr_array_add(more, g_strdup(argument));
+}
 
-	for (guint i = 0; guest->extra && guest->extra[i]; i++)
-		g_ptr_array_add(extra, (gpointer)guest->extra[i]);
-	if (stays_stopped)
-		g_ptr_array_add(extra, (gpointer) "-S");
-	g_ptr_array_add(extra, NULL);
-	return extra;
+/* Two channels: for the descriptors, which it waits for before all else, and for the rest. */
+static void add_cpr(GPtrArray *more, const char *uri, const char *path)
+{
+	add(more, "-incoming");
+	add(more, uri);
+	add(more, "-incoming");
+	g_ptr_array_add(more, g_strdup_printf("{\"channel-type\": \"cpr\", \"addr\": "
+					      "{\"transport\": \"socket\", "
+					      "\"type\": \"unix\", \"path\": \"%s\"}}",
+					      path));
 }
 
 Machine *machine_wait(Demo *demo, const Machine *source, const DemoQemu *qemu, Wait wait)
 {
 	g_autofree char *name = g_strdup_printf("%u.lm", demo->next++);
 	g_autofree char *path = lm_test_path(demo->test, name);
+	g_autofree char *cpr_path = g_strconcat(path, CPR_SUFFIX, NULL);
 	g_autofree char *uri = g_strconcat("unix:", path, NULL);
 	g_autofree char *args = g_strconcat("incoming=", uri, NULL);
-	g_autoptr(GPtrArray) extra = extra_of(source->guest, wait == WAIT_STOCK);
+	g_autoptr(GPtrArray) more = g_ptr_array_new_with_free_func(g_free);
 	VmOptions options = {
-		.incoming = TRUE,
+		.incoming = wait != WAIT_CPR,
 		.serial_path = source->vm->serial_path,
-		.plugin_args = wait == WAIT_FLIP ? args : NULL,
-		.extra = (const char *const *)extra->pdata,
+		.plugin_args = wait == WAIT_LOCAL ? args : NULL,
 	};
-	Machine *machine = start(demo, source->guest, qemu, &options);
+	Machine *machine;
 
 	if (wait == WAIT_STOCK)
+		add(more, "-S");
+	if (wait == WAIT_CPR)
+		add_cpr(more, uri, cpr_path);
+	machine = start(demo, source->guest, qemu, &options, more);
+	if (wait != WAIT_CPR)
+		connect_all(machine);
+	if (wait == WAIT_STOCK)
 		machine_do(machine, "migrate-incoming", "{'uri': %s}", uri);
-	if (!lm_wait_until(is_listening, path, LM_WAIT_MS))
+	if (!lm_wait_until(is_listening, wait == WAIT_CPR ? cpr_path : path, LM_WAIT_MS))
 		demo_fail("the new process does not listen on %s", path);
 	machine->uri = g_steal_pointer(&uri);
 	return machine;
@@ -139,6 +204,7 @@ void machine_quit(Machine *machine)
 	g_ptr_array_remove(machine->vm->test->vms, machine->vm);
 	g_free(machine->version);
 	g_free(machine->uri);
+	events_free(machine->events);
 	g_free(machine);
 }
 

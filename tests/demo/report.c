@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "demo.h"
+#include "live.h"
 
 #include <math.h>
 
@@ -151,11 +151,13 @@ static void json_string(JsonBuilder *builder, const char *name, const char *valu
 	json_builder_add_string_value(builder, value);
 }
 
-static void json_hop(JsonBuilder *builder, const Hop *hop)
+static void json_hop(JsonBuilder *builder, const Demo *demo, const Hop *hop)
 {
 	json_builder_begin_object(builder);
 	json_string(builder, "from", hop->from);
 	json_string(builder, "to", hop->to);
+	if (demo->live)
+		report_live_json(builder, hop);
 	json_number(builder, "stopped-ms", hop->stopped_ms);
 	json_number(builder, "devices-ms", hop->device_ms);
 	json_number(builder, "flipped-bytes", (double)hop->moved_bytes);
@@ -195,7 +197,7 @@ void report_json(const Demo *demo, const GArray *figures)
 	json_builder_set_member_name(builder, "upgrades");
 	json_builder_begin_array(builder);
 	for (guint i = 0; i < demo->upgrades->len; i++)
-		json_hop(builder, upgrade(demo, i));
+		json_hop(builder, demo, upgrade(demo, i));
 	json_builder_end_array(builder);
 	json_builder_set_member_name(builder, "figures");
 	json_builder_begin_object(builder);
