@@ -57,8 +57,14 @@ static void test_no_plugin(LmTest *test, const void *arg)
 
 	options.plugin = "";
 	vm = tool_vm(test, &options);
-	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
-	assert_refused(&run, 2, "started without the plugin");
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--no-attach",
+		 NULL);
+	assert_refused(&run, 2, "--no-attach forbids to load it");
+	tool_assert_untouched(vm);
+	run_clear(&run);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 "/nowhere/localhost-migrate.so", NULL);
+	assert_refused(&run, 2, "/nowhere/localhost-migrate.so");
 	tool_assert_untouched(vm);
 }
 

@@ -130,6 +130,46 @@ static void test_no_gap(LmTest *test, const void *arg)
 	assert_in_range(longest_us, 0, 50000);
 }
 
+/* Started with an ordinary command line, it gets the plugin first. */
+static void test_attaches(LmTest *test, const void *arg)
+{
+	VmOptions options = plain;
+	g_auto(Run) look = {0}, run = {0};
+	Vm *vm;
+
+	options.plugin = "";
+	vm = tool_vm(test, &options);
+	tool_run(test, &look, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 lm_test_env("LM_PLUGIN"), "--dry-run", NULL);
+	assert_int_equal(look.status, 0);
+	json_node_unref(tool_command(vm, "query-version", NULL));
+	tool_assert_untouched(vm);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 lm_test_env("LM_PLUGIN"), NULL);
+	tool_assert_upgraded(vm, &run);
+}
+
+/* Only that. */
+static void test_attach_command(LmTest *test, const void *arg)
+{
+	VmOptions options = plain;
+	g_autofree char *pid = NULL;
+	g_auto(Run) run = {0}, again = {0};
+	g_autoptr(JsonNode) info = NULL;
+	Vm *vm;
+
+	options.plugin = "";
+	vm = tool_vm(test, &options);
+	pid = pid_text(vm);
+	tool_run(test, &run, NULL, "--plugin", lm_test_env("LM_PLUGIN"), "attach", pid, NULL);
+	assert_int_equal(run.status, 0);
+	info = tool_command(vm, "query-localhost-migrate", NULL);
+	assert_string_equal(qmp_str(info, "status"), "none");
+	tool_run(test, &again, NULL, "--plugin", lm_test_env("LM_PLUGIN"), "attach", pid, NULL);
+	assert_int_equal(again.status, 2);
+	tool_assert_untouched(vm);
+}
+
 static void test_machine_alias(LmTest *test, const void *arg)
 {
 	VmOptions options = plain;
@@ -442,6 +482,8 @@ static const LmCase cases[] = {
 	LM_CASE(test_by_qmp),
 	LM_CASE(test_serial_socket_and_pid_file),
 	LM_CASE(test_no_gap),
+	LM_CASE(test_attaches),
+	LM_CASE(test_attach_command),
 	LM_CASE(test_machine_alias),
 	LM_CASE(test_dry_run),
 	LM_CASE(test_context),

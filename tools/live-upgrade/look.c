@@ -66,7 +66,7 @@ gboolean lu_step_look(LuUpgrade *up, GError **errp)
 	up->result->from = g_strdup(up->running->version.text);
 	if (!up->request->dry_run && !lu_lock(up, up->running->qmp_path, errp))
 		return FALSE;
-	return lu_running_check(up->running, errp);
+	return lu_check_plugin(up, errp) && lu_running_check(up->running, errp);
 }
 
 gboolean lu_step_probe(LuUpgrade *up, GError **errp)
@@ -85,7 +85,7 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp)
 	g_autofree char *handover =
 		g_strdup_printf("%s/%d/handover", up->base, (int)up->running->process->pid);
 	g_autofree char *program = NULL;
-	LuPlanOptions options = {.plugin = up->request->plugin,
+	LuPlanOptions options = {.plugin = up->attach ? up->attach : up->request->plugin,
 				 .incoming = handover,
 				 .cpu_append = up->probe.cpu_append};
 

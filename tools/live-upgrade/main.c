@@ -10,7 +10,7 @@
 typedef struct Arguments {
 	char *qmp, *binary, *way, *plugin;
 	char **rest;
-	gboolean rehearse, dry_run, allow_downgrade, json, quiet, version;
+	gboolean rehearse, dry_run, allow_downgrade, no_attach, json, quiet, version;
 	int deadline_s;
 } Arguments;
 
@@ -43,10 +43,13 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 		 "The plugin for the new QEMU (default: the running one's)", "PATH"},
 		{"allow-downgrade", 0, 0, G_OPTION_ARG_NONE, &a->allow_downgrade,
 		 "Accept an older QEMU", NULL},
+		{"no-attach", 0, 0, G_OPTION_ARG_NONE, &a->no_attach,
+		 "Refuse a QEMU that was started without the plugin", NULL},
 		{"json", 0, 0, G_OPTION_ARG_NONE, &a->json, "Print the summary as JSON only", NULL},
 		{"quiet", 0, 0, G_OPTION_ARG_NONE, &a->quiet, "Print errors only", NULL},
 		{"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "Print the version", NULL},
-		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->rest, NULL, "[PID]"},
+		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->rest, NULL,
+		 "PID|attach PID"},
 		{0},
 	};
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -75,28 +78,37 @@ static gboolean parse_way(const char *text, LuWay *way, GError **errp)
 	return lu_fail(errp, LU_ERROR_USAGE, "--way is %s; it must be flip, share or auto", text);
 }
 
+static gboolean parse_pid(const char *text, pid_t *pid, GError **errp)
+{
+	guint64 number = 0;
+
+	if (!g_ascii_string_to_unsigned(text, 10, 1, G_MAXINT32, &number, NULL))
+		return lu_fail(errp, LU_ERROR_USAGE, "%s is not a PID", text);
+	*pid = number;
+	return TRUE;
+}
+
 static gboolean check(const Arguments *a, LuRequest *request, GError **errp)
 {
 	guint count = a->rest ? g_strv_length(a->rest) : 0;
-	guint64 pid = 0;
 
 	if (count + (a->qmp ? 1 : 0) != 1)
 		return lu_fail(errp, LU_ERROR_USAGE,
 			       "say which QEMU: a PID, or --qmp SOCKET (--help)");
-	if (count && !g_ascii_string_to_unsigned(a->rest[0], 10, 1, G_MAXINT32, &pid, NULL))
-		return lu_fail(errp, LU_ERROR_USAGE, "%s is not a PID", a->rest[0]);
+	if (count && !parse_pid(a->rest[0], &request->pid, errp))
+		return FALSE;
 	if (a->deadline_s < 0)
 		return lu_fail(errp, LU_ERROR_USAGE, "--deadline %d is not positive",
 			       a->deadline_s);
 	if (a->rehearse && a->dry_run)
 		return lu_fail(errp, LU_ERROR_USAGE, "--rehearse and --dry-run exclude each other");
-	request->pid = (pid_t)pid;
 	request->qmp = a->qmp;
 	request->binary = a->binary;
 	request->plugin = a->plugin;
 	request->rehearse = a->rehearse;
 	request->dry_run = a->dry_run;
 	request->allow_downgrade = a->allow_downgrade;
+	request->no_attach = a->no_attach;
 	request->deadline_s = (guint)a->deadline_s;
 	return parse_way(a->way, &request->way, errp);
 }
@@ -105,6 +117,23 @@ static int usage(const GError *error)
 {
 	fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
 	return LU_ERROR_USAGE;
+}
+
+/* qemu-live-upgrade attach PID */
+static int attach(const Arguments *a)
+{
+	g_autofree char *said = NULL;
+	g_autoptr(GError) error = NULL;
+	pid_t pid;
+
+	if (g_strv_length(a->rest) != 2)
+		lu_fail(&error, LU_ERROR_USAGE, "say which QEMU: attach PID");
+	else if (parse_pid(a->rest[1], &pid, &error) &&
+		 lu_attach_only(pid, a->plugin, &said, &error) && !a->quiet)
+		puts(said);
+	if (error)
+		fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
+	return error ? error->code : 0;
 }
 
 int main(int argc, char **argv)
@@ -124,6 +153,8 @@ int main(int argc, char **argv)
 		puts("qemu-live-upgrade " LM_VERSION);
 		return 0;
 	}
+	if (arguments.rest && !strcmp(arguments.rest[0], "attach"))
+		return attach(&arguments);
 	if (!check(&arguments, &request, &error))
 		return usage(error);
 	report.json = arguments.json;

@@ -265,7 +265,7 @@ void lu_running_free(LuRunning *running)
 
 /* ------------------------------------------------------------------ refusals */
 
-static gboolean has_plugin(LuRunning *running, gboolean *has, GError **errp)
+gboolean lu_running_has_plugin(LuRunning *running, gboolean *has, GError **errp)
 {
 	g_autoptr(JsonNode) commands = lu_qmp_call(running->qmp, errp, "query-commands", NULL);
 
@@ -336,15 +336,6 @@ static gboolean check_namespaces(LuRunning *running, GError **errp)
 
 gboolean lu_running_check(LuRunning *running, GError **errp)
 {
-	gboolean has;
-
-	if (!has_plugin(running, &has, errp))
-		return FALSE;
-	if (!has)
-		return lu_fail(errp, LU_ERROR_REFUSED,
-			       "QEMU %d has no localhost-migrate: it was started without the "
-			       "plugin, and attaching it to a running QEMU is not there yet",
-			       (int)running->process->pid);
 	if (strcmp(running->status, "running") && strcmp(running->status, "paused") &&
 	    strcmp(running->status, "prelaunch"))
 		return lu_fail(errp, LU_ERROR_REFUSED,

@@ -35,7 +35,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuRunning, lu_running_free)
 /* The process behind a socket, -1 if there is none. */
 pid_t lu_running_peer_of(const char *qmp_path);
 
-/* Whether it has the plugin, and is no service's main process. */
+gboolean lu_running_has_plugin(LuRunning *running, gboolean *has, GError **errp);
+/* Whether it is in a state to be upgraded, and is no service's main process. */
 gboolean lu_running_check(LuRunning *running, GError **errp);
 
 /* The model of a CPU type: "qemu64" of "qemu64-x86_64-cpu"; the caller's. */

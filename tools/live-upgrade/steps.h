@@ -17,6 +17,7 @@ typedef struct LuUpgrade {
 	LuRunning *running;
 	LuProbe probe;
 	LuPlan *plan;
+	char *attach; /* the plugin to load into the old QEMU first; NULL: it has one */
 	LuJournal *journal;
 	LuChild child;
 	LuProcess *old, *new; /* old: running's, or what a journal names; NULL: it is gone */
@@ -37,6 +38,10 @@ gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp);
 gboolean lu_step_look(LuUpgrade *up, GError **errp);
 gboolean lu_step_probe(LuUpgrade *up, GError **errp);
 gboolean lu_step_plan(LuUpgrade *up, GError **errp);
+/* attaching.c */
+/* Whether the old QEMU has the plugin, or can be given it. */
+gboolean lu_check_plugin(LuUpgrade *up, GError **errp);
+gboolean lu_step_attach(LuUpgrade *up, GError **errp);
 /* start.c */
 gboolean lu_step_prepare(LuUpgrade *up, GError **errp);
 void lu_undo_prepare(LuUpgrade *up);

@@ -7,6 +7,7 @@
  *   probe     starts the new program without a machine, asks   (ended at once)
  *   plan      the new command line; refusals                   nothing was touched
  *             (--dry-run ends here)
+ *   attach    loads the plugin into a QEMU without one         it stays there, and is harmless
  *   prepare   the journal, a folder for the handover's socket  removed
  *   start     the new process, as the old one was              killed, its names removed
  *   greet     its monitor; it must run as the old one does     see start
@@ -38,6 +39,7 @@ static const struct {
 	{"look", "finding the running QEMU", lu_step_look, NULL},
 	{"probe", "asking the new program", lu_step_probe, NULL},
 	{"plan", "making the new command line", lu_step_plan, NULL},
+	{"attach", "seeing to the plugin", lu_step_attach, NULL},
 	{"prepare", "opening a journal", lu_step_prepare, lu_undo_prepare},
 	{"start", "starting the new process", lu_step_start, lu_undo_start},
 	{"greet", "waiting for its monitor", lu_step_greet, NULL},
@@ -46,7 +48,7 @@ static const struct {
 	{"retire", "ending the old process", lu_step_retire, NULL},
 	{"settle", "clearing up", lu_step_settle, NULL},
 };
-enum { STEP_PLAN = 2, STEP_START = 4, STEP_HANDOVER = 6, STEP_NAMES = 7 };
+enum { STEP_PLAN = 2, STEP_START = 5, STEP_HANDOVER = 7, STEP_NAMES = 8 };
 
 void lu_result_clear(LuResult *result)
 {
@@ -191,6 +193,7 @@ static void clear(LuUpgrade *up)
 	}
 	lu_process_free(up->new);
 	lu_plan_free(up->plan);
+	g_free(up->attach);
 	lu_probe_clear(&up->probe);
 	lu_running_free(up->running);
 	lu_journal_free(up->journal);

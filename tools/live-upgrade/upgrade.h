@@ -30,7 +30,8 @@ typedef struct LuRequest {
 	const char *plugin; /* "FILE[,ARGUMENT=VALUE]..."; NULL: the running one's */
 	LuWay way;
 	gboolean rehearse, dry_run, allow_downgrade;
-	guint deadline_s; /* of the handover; 0: 300 */
+	gboolean no_attach; /* refuse a QEMU that was started without the plugin */
+	guint deadline_s;   /* of the handover; 0: 300 */
 	LuObserver observer;
 } LuRequest;
 
@@ -54,5 +55,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LuResult, lu_result_clear)
 
 /* FALSE with an LuErrorCode. @result is filled in both cases. */
 gboolean lu_upgrade(const LuRequest *request, LuResult *result, GError **errp);
+
+/* Loads the plugin (NULL: the installed one) into a QEMU, and no more. *@said: the caller's. */
+gboolean lu_attach_only(pid_t pid, const char *plugin, char **said, GError **errp);
 
 #endif
