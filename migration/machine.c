@@ -123,17 +123,31 @@ static int add_accelerator(LmInventory *inventory, GError **errp)
 	return 0;
 }
 
+/*
+ * Bits that follow from the topology: 7.2 adds them when the guest asks (cpu_x86_cpuid), later
+ * versions when the CPU is made, so the property differs and what the guest sees does not.
+ */
+static gint64 topology_bits(gint64 leaf, const char *reg)
+{
+	if (leaf == 1 && !strcmp(reg, "EDX"))
+		return 1 << 28; /* HTT */
+	if (leaf == 0x80000001 && !strcmp(reg, "ECX"))
+		return 1 << 1; /* CmpLegacy */
+	return 0;
+}
+
 static void add_feature_word(LmInventory *inventory, const QDict *word)
 {
 	gint64 features = qemu.qdict_get_try_int(word, "features", 0);
+	gint64 leaf = qemu.qdict_get_try_int(word, "cpuid-input-eax", 0);
+	const char *reg = qemu.qdict_get_try_str(word, "cpuid-register");
 	g_autofree char *key = NULL, *identity = NULL;
 
+	features &= ~topology_bits(leaf, reg);
 	if (!features)
 		return;
-	key = g_strdup_printf("0x%" G_GINT64_MODIFIER "x.%" G_GINT64_FORMAT " %s",
-			      qemu.qdict_get_try_int(word, "cpuid-input-eax", 0),
-			      qemu.qdict_get_try_int(word, "cpuid-input-ecx", 0),
-			      qemu.qdict_get_try_str(word, "cpuid-register"));
+	key = g_strdup_printf("0x%" G_GINT64_MODIFIER "x.%" G_GINT64_FORMAT " %s", leaf,
+			      qemu.qdict_get_try_int(word, "cpuid-input-ecx", 0), reg);
 	identity = g_strdup_printf("0x%08" G_GINT64_MODIFIER "x", features);
 	lm_inventory_add_trait(inventory, "CPU features", key, identity, NULL);
 }

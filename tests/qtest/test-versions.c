@@ -56,6 +56,20 @@ static void test_10_0_to_11_1(LmTest *test, const void *arg)
 	walk(test, path, G_N_ELEMENTS(path), arg, "");
 }
 
+/* Two cores in a socket: CPUID says so in other places of each version's code. */
+static void test_cores(LmTest *test, const void *arg)
+{
+	VmOptions options = in_version(VERSION_7_2);
+	Vm *source, *destination;
+	G_GNUC_UNUSED g_autoptr(JsonNode) info = NULL;
+
+	options.smp = 2;
+	source = migrate_source(test, &options);
+	options.root = version_root(arg);
+	destination = migrate_destination(test, &options, source);
+	info = migrate_ok(source, destination, ", 'ram': 'share'");
+}
+
 static void test_chain(LmTest *test, const void *arg)
 {
 	const char *const path[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
@@ -128,6 +142,8 @@ static const LmCase cases[] = {
 	LM_CASE(test_to_10_0),
 	LM_CASE(test_to_11_1),
 	LM_CASE(test_10_0_to_11_1),
+	LM_CASE_ARG(test_cores, VERSION_10_0),
+	LM_CASE_ARG(test_cores, VERSION_11_1),
 	LM_CASE(test_chain),
 	LM_CASE_ARG(test_chain, SHARED),
 	LM_CASE(test_back_from_11_1),
