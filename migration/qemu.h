@@ -90,6 +90,7 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(QIOChannel *, qio_channel_file_new_fd, (int))                                     \
 	FUNCTION(bool, migration_is_blocked, (Error **))                                           \
 	/* disks: include/block/block-global-state.h */                                            \
+	FUNCTION(int, bdrv_flush_all, (void))                                                      \
 	FUNCTION(int, bdrv_inactivate_all, (void))                                                 \
 	FUNCTION(void, bdrv_activate_all, (Error **))                                              \
 	/* the object model: include/qom/object.h, hw/qdev-core.h */                               \

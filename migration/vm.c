@@ -142,6 +142,9 @@ int lm_vm_stop(const LmInventory *described, gint64 *stop_ns, GError **errp)
 		return refuse(errp);
 	g_free(vm.state_before);
 	vm.state_before = g_steal_pointer(&state);
+	/* While the guest still runs: the stop flushes, too, and has less to do then. Whatever
+	 * cannot be flushed, it reports. */
+	qemu.bdrv_flush_all();
 	qemu.global_state_store();
 	*stop_ns = g_get_monotonic_time() * 1000; /* CLOCK_MONOTONIC */
 	rc = qemu.vm_stop_force_state(run_state("finish-migrate"));
