@@ -40,8 +40,8 @@
  * pinned for good stays private, and lm_share_stopped copies it.
  *
  * UFFDIO_MOVE sees pins, not plain references (FOLL_GET). Kernel code that holds a plain reference
- * and writes through it later writes to a page that nobody maps any more. Direct I/O of local file
- * systems pins; that of NFS does not. Memory that such a read fills must not be shared live.
+ * and writes through it later writes to a page that nobody maps any more. Some direct I/O does
+ * that, and is refused (share-direct.c).
  *
  * While threads wait (2 to 5) nothing is allocated by us and no lock is taken: the thread that
  * waits may be in malloc or hold any lock. All that can fail for want of memory is done in 1.
@@ -71,10 +71,17 @@ typedef struct Live {
 	gboolean waiting; /* something was busy in this pass */
 } Live;
 
+static int open_lane(LmLane *lane, LmShareRun *run, GError **errp)
+{
+	int ret = lm_share_check_direct_io(errp);
+
+	return ret < 0 ? ret : lm_lane_open(lane, run, TRUE, errp);
+}
+
 int lm_share_live_works(GError **errp)
 {
 	LmLane lane;
-	int ret = lm_lane_open(&lane, NULL, TRUE, errp);
+	int ret = open_lane(&lane, NULL, errp);
 
 	if (ret == 0)
 		lm_lane_close(&lane);
@@ -181,7 +188,7 @@ int lm_share_live(LmShareRun *run, GError **errp)
 {
 	Live live = {.run = run};
 	LmQuiet quiet;
-	int ret = lm_lane_open(&live.lane, run, TRUE, errp);
+	int ret = open_lane(&live.lane, run, errp);
 
 	if (ret < 0)
 		return ret;

@@ -160,6 +160,11 @@ int lm_slot_copy(LmLane *lane, const LmPiece *slot, gboolean stay, GError **errp
  */
 int lm_empty_move(LmLane *lane, const LmPiece *piece, guint64 *done_bytes, GError **errp);
 
+/* --------------------------------------------------------- share-direct.c */
+
+/* 0, or -errno and the name of a file that may be read to memory behind our back. */
+int lm_share_check_direct_io(GError **errp);
+
 /* ----------------------------------------------------------- share-pace.c */
 
 void lm_pace_begin(LmPace *pace, const LmShareRun *run);

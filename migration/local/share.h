@@ -60,7 +60,8 @@ typedef struct LmShareRun {
 /*
  * Whether memory can be shared while threads write it: 0, or -errno and a reason that names what is
  * missing (UFFDIO_MOVE: Linux 6.8; userfaultfd for faults of the kernel too: CAP_SYS_PTRACE,
- * vm.unprivileged_userfaultfd or /dev/userfaultfd).
+ * vm.unprivileged_userfaultfd or /dev/userfaultfd), or the file that is open for direct I/O on a
+ * file system where that is not known to pin memory (NFS).
  */
 int lm_share_live_works(GError **errp);
 /*

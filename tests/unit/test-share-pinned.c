@@ -5,11 +5,15 @@
 
 #include <fcntl.h>
 #include <liburing.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
 
 /* --------------------------------------------------------------- direct I/O */
 
 #define FILE_PAGES  2048u
 #define PAGES_OF_IO 16u
+#define NOT_HERE    77
 
 /* A file on a disk whose file system does direct I/O; -1: there is none. */
 static int open_direct(void)
@@ -155,6 +159,61 @@ static void direct_io(void **state)
 		close(read_fd);
 	if (write_fd >= 0)
 		close(write_fd);
+}
+
+/* A file of a file system that is not known to pin memory: here, an overlay. An exit code. */
+static int check_overlay(const char *directory)
+{
+	g_autofree char *path = g_strconcat(directory, "/merged/disk", NULL);
+	g_autofree char *merged = g_strconcat(directory, "/merged", NULL);
+	g_autofree char *options =
+		g_strdup_printf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", directory,
+				directory, directory);
+	g_autoptr(GError) error = NULL;
+	int fd;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("overlay", merged, "overlay", 0, options) < 0)
+		return NOT_HERE;
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || lm_share_live_works(NULL) < 0)
+		return 1; /* what is not direct does not matter */
+	close(fd);
+	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (fd < 0)
+		return NOT_HERE;
+	if (lm_share_live_works(&error) >= 0 || !strstr(error->message, "merged/disk") ||
+	    !strstr(error->message, "0x794c7630"))
+		return 2;
+	close(fd);
+	return lm_share_live_works(NULL) < 0 ? 3 : 0;
+}
+
+static void direct_io_that_does_not_pin(void **state)
+{
+	const char *const names[] = {"lower", "upper", "work", "merged"};
+	char directory[] = "/var/tmp/lm-test-share-XXXXXX";
+	g_autofree char *command = NULL;
+	pid_t child;
+	int status;
+
+	assert_non_null(mkdtemp(directory));
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path = g_build_filename(directory, names[i], NULL);
+
+		assert_int_equal(mkdir(path, 0700), 0);
+	}
+	child = fork();
+	if (child == 0)
+		_exit(check_overlay(directory));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	command = g_strdup_printf("rm -r %s", directory);
+	assert_int_equal(system(command), 0);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == NOT_HERE)
+		print_message("# no overlay here\n");
+	else
+		assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* A thread that the kernel faults for: a read into the memory, of what is not there yet. */
@@ -339,6 +398,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(direct_io),
+		TEST(direct_io_that_does_not_pin),
 		TEST(the_kernel_waits_too),
 		TEST(registered_buffers_in_huge_pages),
 		TEST(registered_buffers_in_small_pages),
