@@ -9,6 +9,7 @@
 #include "local/error.h"
 #include "main-loop.h"
 #include "operation.h"
+#include "page-cache.h"
 #include "vm.h"
 
 static void describe(LmHop *hop)
@@ -16,6 +17,7 @@ static void describe(LmHop *hop)
 	hop->rc = lm_vm_check_destination(hop->errp);
 	if (hop->rc == 0)
 		hop->rc = lm_vm_describe(hop->arg, hop->errp);
+	lm_page_cache_keep();
 }
 
 static int host_describe(void *opaque, LmInventory *inventory, GError **errp)

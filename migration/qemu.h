@@ -18,6 +18,7 @@
 /* What QEMU looks for in the plugin. */
 #define LM_EXPORT __attribute__((visibility("default")))
 
+typedef struct BlockDriverState BlockDriverState;
 typedef struct Error Error;
 typedef struct Monitor Monitor;
 typedef struct Object Object;
@@ -93,6 +94,8 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(int, bdrv_flush_all, (void))                                                      \
 	FUNCTION(int, bdrv_inactivate_all, (void))                                                 \
 	FUNCTION(void, bdrv_activate_all, (Error **))                                              \
+	OPTIONAL(BlockDriverState *, bdrv_find_node, (const char *))                               \
+	OPTIONAL(int, bdrv_reopen, (BlockDriverState *, QDict *, bool, Error **))                  \
 	/* the object model: include/qom/object.h, hw/qdev-core.h */                               \
 	FUNCTION(Object *, qdev_get_machine, (void))                                               \
 	FUNCTION(char *, qdev_get_dev_path, (Object *))                                            \

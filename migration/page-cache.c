@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * When a QEMU activates an image after a migration, it drops what the host has cached of it
+ * (block/file-posix.c, raw_co_invalidate_cache), for another host may have written to it. Here the
+ * writer was on this host, and wrote through this cache. Dropping it takes time while the guest is
+ * stopped, the more the more is cached, and makes the guest's reads slow afterwards. The option
+ * drop-cache of the protocol drivers turns it off; the destination's own nodes get it by a reopen.
+ */
+#include <string.h>
+
+#include "page-cache.h"
+#include "qemu.h"
+#include "query.h"
+
+static void keep(const char *node_name)
+{
+	BlockDriverState *node = qemu.bdrv_find_node(node_name);
+	Error *error = NULL;
+	QDict *options;
+
+	if (!node)
+		return;
+	options = qemu.qdict_new();
+	qemu.qdict_put_obj(options, "drop-cache", (QObject *)qemu.qbool_from_bool(false));
+	qemu.bdrv_reopen(node, options, true, &error); /* it takes the options */
+	if (error)
+		qemu.error_free(error);
+}
+
+static gboolean has_cache(const QDict *node)
+{
+	const char *driver = qemu.qdict_get_try_str(node, "drv");
+
+	return driver && (!strcmp(driver, "file") || !strcmp(driver, "host_device"));
+}
+
+void lm_page_cache_keep(void)
+{
+	QDict *answer, *node;
+	QList *nodes;
+
+	if (!qemu.bdrv_reopen || !qemu.bdrv_find_node)
+		return;
+	answer = lm_query("{\"execute\": \"query-named-block-nodes\","
+			  " \"arguments\": {\"flat\": true}}",
+			  NULL);
+	if (!answer)
+		return;
+	nodes = qemu.qdict_get_qlist(answer, "return");
+	while ((node = (QDict *)qemu.qlist_pop(nodes))) {
+		if (has_cache(node))
+			keep(qemu.qdict_get_try_str(node, "node-name"));
+		lm_qobject_free(node);
+	}
+	lm_qobject_free(answer);
+}
