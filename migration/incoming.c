@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "local/error.h"
 #include "main-loop.h"
 #include "operation.h"
@@ -18,6 +19,7 @@ static void describe(LmHop *hop)
 	if (hop->rc == 0)
 		hop->rc = lm_vm_describe(hop->arg, hop->errp);
 	lm_page_cache_keep();
+	lm_heap_reserve();
 }
 
 static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
@@ -55,6 +57,7 @@ static int host_adopted(void *opaque, LmRegion *region, int fd, GError **errp)
 
 static void load(LmHop *hop)
 {
+	lm_heap_release();
 	hop->rc = lm_vm_load(hop->number, hop->errp);
 }
 
