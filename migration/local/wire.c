@@ -15,7 +15,6 @@
 
 G_STATIC_ASSERT(LM_WIRE_HEADER_BYTES == 2 * sizeof(guint16) + 3 * sizeof(guint32));
 G_STATIC_ASSERT(sizeof(((LmWireHeader *)0)->length) == sizeof(guint32));
-G_STATIC_ASSERT(sizeof(((LmWireState *)0)->sum) == 32);
 G_STATIC_ASSERT(TRAIT_LEAST_BYTES == 16);
 G_STATIC_ASSERT(LM_WIRE_FDS_MAX >= 2 * LM_CHANNELS_MAX);
 G_STATIC_ASSERT(LM_WIRE_OLDEST <= LM_WIRE_VERSION);
@@ -278,7 +277,7 @@ GByteArray *lm_wire_state_encode(const LmWireState *state)
 	GByteArray *out = g_byte_array_new();
 
 	lm_write_u64(out, state->bytes);
-	g_byte_array_append(out, state->sum, sizeof(state->sum));
+	lm_write_u32(out, state->crc);
 	return out;
 }
 
@@ -286,7 +285,7 @@ int lm_wire_state_decode(const guint8 *payload, gsize length, LmWireState *state
 {
 	g_auto(LmReader) reader = {.at = payload, .left = length, .what = "state"};
 	const guint64 bytes = lm_read_u64(&reader);
-	const guint8 *sum = lm_read_bytes(&reader, LM_WIRE_STATE_SUM_BYTES);
+	const guint32 crc = lm_read_u32(&reader);
 	int ret;
 
 	if (bytes > LM_WIRE_STATE_BYTES_MAX) {
@@ -299,7 +298,7 @@ int lm_wire_state_decode(const guint8 *payload, gsize length, LmWireState *state
 	if (ret < 0)
 		return ret;
 	state->bytes = bytes;
-	memcpy(state->sum, sum, sizeof(state->sum));
+	state->crc = crc;
 	return 0;
 }
 

@@ -17,8 +17,8 @@
 #include <migration/localhost.h>
 
 #define LM_WIRE_MAGIC		 0x474d4c51u /* "QLMG" as it stands on the wire */
-#define LM_WIRE_VERSION		 1
-#define LM_WIRE_OLDEST		 1 /* the oldest version this code can speak to */
+#define LM_WIRE_VERSION		 2
+#define LM_WIRE_OLDEST		 2 /* the oldest version this code can speak to */
 #define LM_WIRE_HEADER_BYTES	 16
 #define LM_WIRE_PAYLOAD_MAX	 (4u << 20)
 #define LM_WIRE_FDS_MAX		 64
@@ -32,7 +32,6 @@
 #define LM_WIRE_TRAITS_MAX	 8192
 #define LM_WIRE_REGIONS_MAX	 1024
 #define LM_WIRE_STATE_BYTES_MAX	 (256ull << 20)
-#define LM_WIRE_STATE_SUM_BYTES	 32 /* SHA-256 */
 
 typedef enum LmMessageType {
 	LM_MESSAGE_HELLO = 1, /* both ways; from the source with the ledger's descriptor */
@@ -108,7 +107,7 @@ typedef struct LmWirePipes {
 
 typedef struct LmWireState {
 	guint64 bytes;
-	guint8 sum[LM_WIRE_STATE_SUM_BYTES];
+	guint32 crc; /* CRC-32 as zlib and Ethernet have it */
 } LmWireState;
 
 typedef struct LmWireCommitted {
