@@ -3,9 +3,12 @@
 #ifndef LM_HEAP_H
 #define LM_HEAP_H
 
-/* Both in the thread that will allocate: the C library keeps memory for each. */
+/* All in the thread that will allocate: the C library keeps memory for each. */
+
 void lm_heap_reserve(void);
-/* It is for whoever allocates next. */
+/* What is allocated from now on takes what was reserved. */
+void lm_heap_use(void);
+/* As if it had never been reserved. */
 void lm_heap_release(void);
 
 #endif

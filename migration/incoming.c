@@ -57,8 +57,9 @@ static int host_adopted(void *opaque, LmRegion *region, int fd, GError **errp)
 
 static void load(LmHop *hop)
 {
-	lm_heap_release();
+	lm_heap_use();
 	hop->rc = lm_vm_load(hop->number, hop->errp);
+	lm_heap_release();
 }
 
 static int host_load(void *opaque, int state_fd, GError **errp)
