@@ -66,6 +66,9 @@ typedef struct Hop {
 	guint64 huge_before_bytes; /* in huge pages of the old process, if somebody looked */
 	/* The guest's longest gap before it began, and when it had just arrived. */
 	guint64 gap_before_ms, gap_until_ms;
+	/* The longest that it waited for one page, in as many beats before the command and from the
+	 * command until it was stopped; NAN: there was no whole beat. */
+	double stall_before_ms, stall_ms;
 	double stopped_ms, device_ms, flip_ms, total_ms;
 	guint64 moved_bytes, skipped_bytes;
 	gint64 extra_bytes; /* the peak over what was in use before; -1: not measured */

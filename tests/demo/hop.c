@@ -233,25 +233,42 @@ static void begin(const Machine *source, const Machine *destination, HopHow how)
 			   how.ram);
 }
 
+/* Just after it was stopped: the beat that has the pause in it is still to come. */
+static void note_stalls(const Machine *source, guint64 begun, Hop *hop)
+{
+	const char *path = source->vm->serial_path;
+	Beat beat = {0};
+
+	hop->stall_before_ms = hop->stall_ms = NAN;
+	if (!serial_last_beat(path, &beat))
+		return;
+	hop->gap_until_ms = beat.gap_ms;
+	if (beat.beat <= begun)
+		return;
+	hop->stall_ms = (double)serial_stall_us(path, begun, beat.beat) / 1000;
+	hop->stall_before_ms =
+		(double)serial_stall_us(path, begun - MIN(begun, beat.beat - begun), begun) / 1000;
+}
+
 Machine *hop_local(Demo *demo, Machine *source, const DemoQemu *qemu, HopHow how, Hop *hop)
 {
 	Machine *destination = machine_wait(demo, source, qemu, WAIT_LOCAL);
 	g_autoptr(JsonNode) info = NULL;
 	gint64 begin_us;
-	Beat beat;
+	Beat begun = {0};
 
 	if (how.shown)
 		screen_line("  new process %d, QEMU %s, waits on %s", (int)destination->vm->pid,
 			    destination->version, destination->uri);
 	memory_begin(demo);
 	hop->down_ms = hop->until_ms = NAN;
+	serial_last_beat(source->vm->serial_path, &begun);
 	begin_us = g_get_real_time();
 	begin(source, destination, how);
 	/* To ask how it goes would take time from it, where nobody watches. */
 	if (source->events && !how.shown)
 		events_measure(source->events, destination->events, begin_us, hop);
-	if (serial_last_beat(source->vm->serial_path, &beat))
-		hop->gap_until_ms = beat.gap_ms;
+	note_stalls(source, begun.beat, hop);
 	info = follow(demo, source, "query-localhost-migrate", how.shown);
 	hop->extra_bytes = memory_end(demo);
 	must_have_completed(info, "error-desc");

@@ -60,6 +60,16 @@ static double gap_growth_ms(const Hop *hop)
 	return (double)hop->gap_until_ms - (double)hop->gap_before_ms;
 }
 
+static double stall_ms(const Hop *hop)
+{
+	return hop->stall_ms;
+}
+
+static double stall_before_ms(const Hop *hop)
+{
+	return hop->stall_before_ms;
+}
+
 static double pause_stop(const Hop *hop)
 {
 	return hop->pause_ms[0];
@@ -246,6 +256,7 @@ static void summarize_stalls(GArray *figures, const char *version, const Runs *r
 {
 	Spread longest = figures_spread(runs->share, chunk_max_ms);
 	Spread huge = figures_spread(runs->share, huge_percent);
+	Spread stall = figures_spread(runs->share, stall_ms);
 
 	add(figures, version, "a chunk was out of reach for, median", "chunk-median", "ms",
 	    figures_spread(runs->share, chunk_median_ms));
@@ -255,6 +266,14 @@ static void summarize_stalls(GArray *figures, const char *version, const Runs *r
 	add(figures, version, "  in the worst run", "chunk-worst", "ms",
 	    (Spread){longest.high, longest.low, longest.high});
 	figures_aim(figures, "<= 10 ms", longest.high <= 10);
+	add(figures, version, "the guest waited for a page, longest of a run", "stall", "ms",
+	    stall);
+	figures_aim(figures, "<= 5 ms", stall.median <= 5);
+	add(figures, version, "  in the worst run", "stall-worst", "ms",
+	    (Spread){stall.high, stall.low, stall.high});
+	figures_aim(figures, "<= 10 ms", stall.high <= 10);
+	add(figures, version, "  in as long a time before", "stall-before", "ms",
+	    figures_spread(runs->share, stall_before_ms));
 	add(figures, version, "  a heartbeat came later than before by", "gap-growth", "ms",
 	    figures_spread(runs->share, gap_growth_ms));
 	add(figures, version, "huge pages that are huge pages in the memfd", "huge-kept", "%",

@@ -101,8 +101,10 @@ void live_work(Demo *demo)
 	if (!demo->quick) {
 		compare(demo);
 		compare_sizes(demo);
-		screen_line("  The longest stall is what the status says of chunks: the guest's "
-			    "heartbeat, every 100 ms and by its own clock, is too coarse for it.");
+		screen_line(
+			"  What the guest waited for a page is by its own clock, and has in it "
+			"what "
+			"the guest's and the host's schedulers took; hence the same from before.");
 	}
 	if (demo->json_path)
 		report_json(demo, demo->figures);

@@ -241,10 +241,10 @@ static void heartbeat(uint64_t gap_us)
 	if (guest_options.net)
 		snprintf(net, sizeof(net), " net %llu netreset %llu", atomic_load(&c->net_trips),
 			 atomic_load(&c->net_resets));
-	guest_print("beat %llu pages %llu checked %llu gap_ms %llu errors %llu%s%s",
+	guest_print("beat %llu pages %llu checked %llu gap_ms %llu stall_us %llu errors %llu%s%s",
 		    (unsigned long long)++beats, (unsigned long long)page_count,
 		    atomic_load(&c->pages_checked), (unsigned long long)gap_us / 1000,
-		    atomic_load(&c->errors), disk, net);
+		    atomic_exchange(&c->stall_us, 0), atomic_load(&c->errors), disk, net);
 }
 
 /* True when the console said so; returns at once when nothing was typed. */

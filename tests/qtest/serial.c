@@ -24,6 +24,7 @@ static gboolean parse_beat(const char *line, Beat *beat)
 	beat->pages = number_after(line, " pages ");
 	beat->checked = number_after(line, " checked ");
 	beat->gap_ms = number_after(line, " gap_ms ");
+	beat->stall_us = number_after(line, " stall_us ");
 	beat->errors = number_after(line, " errors ");
 	return TRUE;
 }
@@ -54,6 +55,18 @@ gboolean serial_last_beat(const char *path, Beat *beat)
 	for (guint i = 0; lines[i]; i++)
 		found |= parse_beat(lines[i], beat);
 	return found;
+}
+
+guint64 serial_stall_us(const char *path, guint64 after, guint64 until)
+{
+	g_auto(GStrv) lines = read_lines(path);
+	guint64 longest_us = 0;
+	Beat beat;
+
+	for (guint i = 0; lines[i]; i++)
+		if (parse_beat(lines[i], &beat) && beat.beat > after && beat.beat <= until)
+			longest_us = MAX(longest_us, beat.stall_us);
+	return longest_us;
 }
 
 typedef enum Verdict { VERDICT_WAIT, VERDICT_YES, VERDICT_NO } Verdict;

@@ -8,12 +8,16 @@
 
 #include <glib.h>
 
-/* "beat N pages P checked C gap_ms G errors E"; what a line does not have is 0. */
+/* "beat N pages P checked C gap_ms G stall_us S errors E"; what a line does not have is 0. */
 typedef struct Beat {
 	guint64 beat, pages, checked, gap_ms, errors;
+	guint64 stall_us; /* the longest that one page of the memory load took since the last beat
+			   */
 } Beat;
 
 gboolean serial_last_beat(const char *path, Beat *beat);
+/* The longest stall of the beats after @after, up to @until. */
+guint64 serial_stall_us(const char *path, guint64 after, guint64 until);
 /* Waits for a whole line that @pattern (a regular expression) matches. */
 gboolean serial_wait(const char *path, const char *pattern, guint timeout_ms, GError **errp);
 /*
