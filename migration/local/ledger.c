@@ -15,15 +15,11 @@
 #include <unistd.h>
 
 #include "error.h"
-#include "fault.h"
+#include "memfd.h"
 
 #define LEDGER_BYTES 4096
 #define LEDGER_MAGIC 0x4c4d4c51u /* "QLML" */
 #define LEDGER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
 
 /* Native byte order: both processes are on this host. */
 typedef struct LedgerPage {
@@ -59,21 +55,6 @@ static LmLedger *map_ledger(int fd, GError **errp)
 	return g_steal_pointer(&ledger);
 }
 
-static int create_memfd(GError **errp)
-{
-	const char *name = "localhost-migrate-ledger";
-	int fd = -1;
-
-	if (!lm_fault_fails("memfd-ledger"))
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-	/* Before Linux 6.3 there is no such flag; after it, a sysctl may insist on it. */
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "cannot create the ledger");
-	return fd;
-}
-
 static LmLedger *set_up(int fd, GError **errp)
 {
 	g_autoptr(LmLedger) ledger = NULL;
@@ -96,11 +77,13 @@ static LmLedger *set_up(int fd, GError **errp)
 
 LmLedger *lm_ledger_new(GError **errp)
 {
-	const int fd = create_memfd(errp);
+	const int fd = lm_memfd_new("localhost-migrate-ledger", "memfd-ledger");
 	LmLedger *ledger;
 
-	if (fd < 0)
+	if (fd < 0) {
+		lm_fail_errno(errp, LM_ERROR_FAILED, errno, "cannot create the ledger");
 		return NULL;
+	}
 	ledger = set_up(fd, errp);
 	close(fd);
 	return ledger;

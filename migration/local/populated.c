@@ -12,34 +12,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "error.h"
+#include "pagemap.h"
 #include "region.h"
 
-/* linux/fs.h, since Linux 6.7; named apart, for newer headers have them. */
-#define SCAN_IS_FILE	(1u << 2)
-#define SCAN_IS_PRESENT (1u << 3)
-#define SCAN_IS_SWAPPED (1u << 4)
-#define SCAN_IS_PFNZERO (1u << 5)
 #define SCAN_VECTORS	1024
-
-typedef struct ScanRange {
-	guint64 start, end, categories;
-} ScanRange;
-
-typedef struct ScanArgument {
-	guint64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	guint64 category_inverted, category_mask, category_anyof_mask, return_mask;
-} ScanArgument;
-#define SCAN_IOCTL _IOWR('f', 16, ScanArgument)
-G_STATIC_ASSERT(sizeof(ScanArgument) == 96);
-
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (1ull << 63)
-#define PAGEMAP_SWAPPED (1ull << 62)
-#define PAGEMAP_FILE	(1ull << 61)
 #define PAGEMAP_ENTRIES 4096
 
 /* What is not anonymous in a private mapping of a file is the file's, not the guest's. */
@@ -60,30 +39,27 @@ static void set_addresses(LmRegion *region, guint64 start, guint64 end)
 
 static int scan(LmRegion *region, int pagemap_fd, GError **errp)
 {
-	g_autofree ScanRange *found = g_new(ScanRange, SCAN_VECTORS);
+	g_autofree LmScanRange *found = g_new(LmScanRange, SCAN_VECTORS);
 	guint64 start = (guint64)(guintptr)region->host;
-	ScanArgument argument = {
-		.size = sizeof(argument),
+	LmScan argument = {
 		.start = start,
 		.end = start + region->used_bytes,
 		.vec = (guint64)(guintptr)found,
 		.vec_len = SCAN_VECTORS,
-		.category_inverted = SCAN_IS_PFNZERO,
-		.category_mask = SCAN_IS_PFNZERO,
-		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
+		.category_inverted = LM_SCAN_IS_PFNZERO,
+		.category_mask = LM_SCAN_IS_PFNZERO,
+		.category_anyof_mask = LM_SCAN_IS_PRESENT | LM_SCAN_IS_SWAPPED,
 	};
 
 	if (!file_pages_are_content(region)) {
-		argument.category_inverted |= SCAN_IS_FILE;
-		argument.category_mask |= SCAN_IS_FILE;
+		argument.category_inverted |= LM_SCAN_IS_FILE;
+		argument.category_mask |= LM_SCAN_IS_FILE;
 	}
 	while (argument.start < argument.end) {
-		int count = ioctl(pagemap_fd, SCAN_IOCTL, &argument);
+		int count = lm_scan(pagemap_fd, &argument);
 
-		if (count < 0 && errno == EINTR)
-			continue;
 		if (count < 0)
-			return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
+			return lm_fail_errno(errp, LM_ERROR_FAILED, -count,
 					     "cannot scan the pages of RAM block %s", region->name);
 		for (int i = 0; i < count; i++)
 			set_addresses(region, found[i].start, found[i].end);
@@ -100,7 +76,7 @@ static int read_pagemap(LmRegion *region, int pagemap_fd, GError **errp)
 	g_autofree guint64 *entry = g_new(guint64, PAGEMAP_ENTRIES);
 	guint64 first = (guint64)(guintptr)region->host / LM_BASE_PAGE_BYTES;
 	guint64 pages = region->used_bytes / LM_BASE_PAGE_BYTES;
-	guint64 ignore = file_pages_are_content(region) ? 0 : PAGEMAP_FILE;
+	guint64 ignore = file_pages_are_content(region) ? 0 : LM_PAGEMAP_FILE;
 	guint64 page = 0;
 
 	while (page < pages) {
@@ -116,7 +92,7 @@ static int read_pagemap(LmRegion *region, int pagemap_fd, GError **errp)
 		for (gsize i = 0; i < got / sizeof(*entry); i++, page++) {
 			guint64 address = (first + page) * LM_BASE_PAGE_BYTES;
 
-			if ((entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
+			if ((entry[i] & (LM_PAGEMAP_PRESENT | LM_PAGEMAP_SWAPPED)) &&
 			    !(entry[i] & ignore))
 				set_addresses(region, address, address + LM_BASE_PAGE_BYTES);
 		}

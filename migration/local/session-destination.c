@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -13,14 +12,6 @@
 #include "inventory.h"
 #include "region.h"
 #include "session.h"
-
-static gint64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
-}
 
 /* The source wants its pages back, and says how. */
 static int note_return(LmSession *s, const LmMessage *message, GError **errp)
@@ -393,7 +384,7 @@ int lm_destination_commit(LmSession *s, GError **errp)
 		return lm_fail(errp, LM_ERROR_CANCELLED, ECANCELED,
 			       "the source withdrew before the commit");
 	s->ops->run(s->opaque);
-	committed.run_ns = now_ns();
+	committed.run_ns = lm_session_now_ns();
 	lm_session_note_pause(s, LM_PAUSE_START, &begin_us);
 	memcpy(committed.pause_us, &s->pause_us[LM_PAUSE_MAP], sizeof(committed.pause_us));
 	payload = lm_wire_committed_encode(&committed);

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -19,14 +18,6 @@
 #include "session.h"
 
 #define REHEARSAL_STOP_MS 2000u
-
-static gint64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
-}
 
 /* -------------------------------------------------------------------- hello */
 
@@ -174,7 +165,7 @@ int lm_source_regions(LmSession *s, GError **errp)
 
 int lm_source_stop(LmSession *s, GError **errp)
 {
-	gint64 stop_ns = now_ns(), begin_us;
+	gint64 stop_ns = lm_session_now_ns(), begin_us;
 	int rc = s->ops->stop(s->opaque, &stop_ns, errp);
 
 	if (rc == 0 || !g_error_matches(*errp, LM_ERROR, LM_ERROR_REFUSED))
@@ -192,7 +183,7 @@ int lm_source_undo_stop(LmSession *s, GError **errp)
 		return 0;
 	rc = s->ops->resume(s->opaque, errp);
 	g_mutex_lock(&s->lock);
-	s->status.downtime_us = (now_ns() - s->stop_ns) / 1000;
+	s->status.downtime_us = (lm_session_now_ns() - s->stop_ns) / 1000;
 	g_mutex_unlock(&s->lock);
 	return rc;
 }
@@ -463,7 +454,7 @@ int lm_source_commit(LmSession *s, GError **errp)
 		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 			       "the destination says that it runs the VM, but has not taken it");
 	if (committed.run_ns < s->stop_ns)
-		committed.run_ns = now_ns(); /* no such time: it is only shown */
+		committed.run_ns = lm_session_now_ns(); /* no such time: it is only shown */
 	g_mutex_lock(&s->lock);
 	s->status.downtime_us = (committed.run_ns - s->stop_ns) / 1000;
 	memcpy(&s->status.pause_us[LM_PAUSE_MAP], committed.pause_us, sizeof(committed.pause_us));

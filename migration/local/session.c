@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -109,6 +110,14 @@ void lm_session_cancel(LmSession *s)
 LmWait lm_session_undo_wait(const LmSession *s)
 {
 	return (LmWait){.deadline_ms = s->options.deadline_ms, .cancel_fd = -1};
+}
+
+gint64 lm_session_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * G_GINT64_CONSTANT(1000000000) + now.tv_nsec;
 }
 
 void lm_session_set_regions(LmSession *s, GPtrArray *regions)

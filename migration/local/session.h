@@ -106,6 +106,8 @@ int lm_state_receive(LmSession *session, GError **errp);
 
 /* The wait of an undo: with the deadline, not to be cancelled. */
 LmWait lm_session_undo_wait(const LmSession *session);
+/* CLOCK_MONOTONIC, which both sides share. */
+gint64 lm_session_now_ns(void);
 /* Makes @regions what lm_session_query shows, and the flip's. */
 void lm_session_set_regions(LmSession *session, GPtrArray *regions);
 /* Prepares session->flip for either direction. */

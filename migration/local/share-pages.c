@@ -4,37 +4,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "error.h"
-
-/* linux/fs.h, since Linux 6.7; named apart, for newer headers have them. */
-#define SCAN_IS_PRESENT (1u << 3)
-#define SCAN_IS_SWAPPED (1u << 4)
-#define SCAN_IS_PFNZERO (1u << 5)
-#define SCAN_IS_HUGE	(1u << 6)
-
-typedef struct ScanRange {
-	guint64 start, end, categories;
-} ScanRange;
-
-typedef struct ScanArgument {
-	guint64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	guint64 category_inverted, category_mask, category_anyof_mask, return_mask;
-} ScanArgument;
-#define SCAN_IOCTL _IOWR('f', 16, ScanArgument)
-G_STATIC_ASSERT(sizeof(ScanArgument) == 96);
-
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (1ull << 63)
-#define PAGEMAP_SWAPPED (1ull << 62)
+#include "pagemap.h"
 
 struct LmPagemap {
 	int fd;
 	gboolean scans;
 	union {
-		ScanRange range[LM_SLOT_PAGES];
+		LmScanRange range[LM_SLOT_PAGES];
 		guint64 entry[LM_SLOT_PAGES];
 	};
 };
@@ -97,23 +76,20 @@ gboolean lm_pages_next(const LmPages *pages, LmPageRun *run)
 /* Up to @room ranges that have something; *@walked: how far it looked. */
 static int scan(LmPagemap *pagemap, guint64 start, guint64 end, guint room, guint64 *walked)
 {
-	ScanArgument argument = {
-		.size = sizeof(argument),
+	LmScan argument = {
 		.start = start,
 		.end = end,
 		.vec = (guint64)(guintptr)pagemap->range,
 		.vec_len = room,
 		.max_pages = room == 1 ? 1 : 0,
-		.category_anyof_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED,
-		.return_mask = SCAN_IS_PRESENT | SCAN_IS_SWAPPED | SCAN_IS_PFNZERO | SCAN_IS_HUGE,
+		.category_anyof_mask = LM_SCAN_IS_PRESENT | LM_SCAN_IS_SWAPPED,
+		.return_mask = LM_SCAN_IS_PRESENT | LM_SCAN_IS_SWAPPED | LM_SCAN_IS_PFNZERO |
+			       LM_SCAN_IS_HUGE,
 	};
-	int count;
+	const int count = lm_scan(pagemap->fd, &argument);
 
-	do {
-		count = ioctl(pagemap->fd, SCAN_IOCTL, &argument);
-	} while (count < 0 && errno == EINTR);
 	*walked = argument.walk_end;
-	return count < 0 ? -errno : count;
+	return count;
 }
 
 LmPagemap *lm_pagemap_open(GError **errp)
@@ -162,11 +138,11 @@ static gssize read_entries(LmPagemap *pagemap, guint64 start, gsize bytes)
 static void note(LmFound *found, const LmPageRun *run, guint64 categories)
 {
 	lm_pages_add(&found->any, run);
-	if (!(categories & SCAN_IS_PFNZERO))
+	if (!(categories & LM_SCAN_IS_PFNZERO))
 		lm_pages_add(&found->content, run);
-	if (categories & SCAN_IS_SWAPPED)
+	if (categories & LM_SCAN_IS_SWAPPED)
 		lm_pages_add(&found->swapped, run);
-	found->huge = found->huge && (categories & SCAN_IS_HUGE);
+	found->huge = found->huge && (categories & LM_SCAN_IS_HUGE);
 }
 
 static int find_by_scan(LmPagemap *pagemap, guint64 start, guint64 end, LmFound *found)
@@ -179,7 +155,7 @@ static int find_by_scan(LmPagemap *pagemap, guint64 start, guint64 end, LmFound 
 		if (count < 0)
 			return count;
 		for (int i = 0; i < count; i++) {
-			const ScanRange *range = &pagemap->range[i];
+			const LmScanRange *range = &pagemap->range[i];
 			const LmPageRun run = {
 				(range->start - slot) / LM_BASE_PAGE_BYTES,
 				(range->end - range->start) / LM_BASE_PAGE_BYTES,
@@ -205,10 +181,10 @@ static int find_by_entries(LmPagemap *pagemap, guint64 start, guint64 end, LmFou
 		for (gssize i = 0; i < count; i++) {
 			const LmPageRun one = {first + i, 1};
 
-			if (pagemap->entry[i] & PAGEMAP_PRESENT)
-				note(found, &one, SCAN_IS_PRESENT);
-			else if (pagemap->entry[i] & PAGEMAP_SWAPPED)
-				note(found, &one, SCAN_IS_SWAPPED);
+			if (pagemap->entry[i] & LM_PAGEMAP_PRESENT)
+				note(found, &one, LM_SCAN_IS_PRESENT);
+			else if (pagemap->entry[i] & LM_PAGEMAP_SWAPPED)
+				note(found, &one, LM_SCAN_IS_SWAPPED);
 		}
 		start += count * LM_BASE_PAGE_BYTES;
 	}
@@ -252,7 +228,7 @@ static int first_by_entries(LmPagemap *pagemap, guint64 start, guint64 end, guin
 		if (count < 0)
 			return count;
 		for (gssize i = 0; i < count; i++) {
-			if (pagemap->entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) {
+			if (pagemap->entry[i] & (LM_PAGEMAP_PRESENT | LM_PAGEMAP_SWAPPED)) {
 				*first = start + i * LM_BASE_PAGE_BYTES;
 				return 0;
 			}

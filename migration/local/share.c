@@ -11,12 +11,8 @@
 
 #include "error.h"
 #include "fault.h"
+#include "memfd.h"
 #include "share-run.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U
-#endif
-#define NAME_BYTES_MAX 240 /* memfd_create takes 249 */
 
 static GMutex lock;
 static GHashTable *shares; /* host address: LmShare; under lock */
@@ -174,15 +170,8 @@ static int check_arguments(const char *name, const void *host, guint64 bytes, GE
 
 static int create_memfd(const char *name, GError **errp)
 {
-	g_autofree char *short_name = g_strndup(name, NAME_BYTES_MAX);
-	int fd = lm_fault_fails("memfd-share")
-			 ? -1
-			 : memfd_create(short_name,
-					MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	int fd = lm_memfd_new(name, "memfd-share");
 
-	/* Before Linux 6.3 there is no such flag; after it, a sysctl may insist on it. */
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(short_name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
 				     "cannot create a memfd for RAM block %s", name);
