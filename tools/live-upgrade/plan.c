@@ -73,6 +73,42 @@ char *lu_plan_path(LuPlan *plan, const char *what, const char *path)
 	return g_steal_pointer(&temporary);
 }
 
+/* "fd=5", "fds=5:6", "\"fd\":\"5\"", "/dev/fd/5" */
+static int highest_number(const char *text)
+{
+	int highest = 0;
+
+	for (const char *at = strstr(text, "fd"); at; at = strstr(at + 2, "fd")) {
+		const char *digits = at + 2;
+
+		while (*digits && strchr("s=/\": ", *digits))
+			digits++;
+		while (g_ascii_isdigit(*digits)) {
+			char *end;
+
+			highest = MAX(highest, (int)MIN(strtol(digits, &end, 10), 4096));
+			digits = *end == ':' ? end + 1 : end;
+		}
+	}
+	return highest;
+}
+
+/* Numbers that the command line mentions are theirs; new ones come above. */
+int lu_plan_number(LuPlan *plan)
+{
+	int highest = 9;
+
+	for (guint i = 0; !plan->next_number && i < plan->line->options->len; i++) {
+		const LuOption *option = plan->line->options->pdata[i];
+
+		if (option->value)
+			highest = MAX(highest, highest_number(option->value));
+	}
+	if (!plan->next_number)
+		plan->next_number = highest + 1;
+	return plan->next_number++;
+}
+
 int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what)
 {
 	g_autoptr(GError) error = NULL;
@@ -83,7 +119,7 @@ int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what)
 		return -1;
 	}
 	if (number < 0)
-		number = plan->next_number++;
+		number = lu_plan_number(plan);
 	lu_descriptors_add(plan->descriptors, copy, number);
 	return number;
 }
@@ -316,31 +352,6 @@ static gboolean names_machine(const LuCommandLine *line)
 	return FALSE;
 }
 
-/* Numbers that the command line mentions are theirs; new ones come above. */
-static int first_free_number(const LuCommandLine *line)
-{
-	int highest = 9;
-
-	for (guint i = 0; i < line->options->len; i++) {
-		const LuOption *option = line->options->pdata[i];
-
-		for (const char *at = option->value; at && (at = strstr(at, "fd")); at++) {
-			gsize skip = strcspn(at, "=,");
-
-			for (const char *n = at[skip] == '=' ? at + skip + 1 : NULL;
-			     n && g_ascii_isdigit(*n); n++) {
-				char *end;
-
-				highest = MAX(highest, (int)MIN(strtol(n, &end, 10), 4096));
-				n = end;
-				if (*n != ':')
-					break;
-			}
-		}
-	}
-	return highest + 1;
-}
-
 static void hand_on_stdio(LuPlan *plan)
 {
 	for (int fd = 0; fd < 3; fd++)
@@ -361,7 +372,6 @@ LuPlan *lu_plan_make(const LuRunning *running, const LuPlanOptions *options)
 	plan->refusals = g_ptr_array_new_with_free_func(g_free);
 	plan->notes = g_ptr_array_new_with_free_func(g_free);
 	plan->afterwards = g_ptr_array_new_with_free_func(g_free);
-	plan->next_number = first_free_number(plan->line);
 	hand_on_stdio(plan);
 	if (running->qmp) {
 		lu_plan_default_vnc(plan);

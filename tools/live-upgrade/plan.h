@@ -35,7 +35,7 @@ typedef struct LuPlan {
 	GPtrArray *notes;      /* what the guest or its clients lose */
 	GPtrArray *afterwards; /* QMP messages for the new process when the old one is gone */
 	char *qmp_temporary;   /* the monitor's name until it is renamed */
-	int next_number;
+	int next_number; /* 0: not known yet */
 	guint monitors, serials, parallels;
 } LuPlan;
 
@@ -49,6 +49,8 @@ void lu_plan_note(LuPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
 char *lu_plan_path(LuPlan *plan, const char *what, const char *path);
 /* A descriptor of the running process, under @number or (-1) one that is free; -1 if refused. */
 int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what);
+/* A number for a descriptor that nothing on the command line has. */
+int lu_plan_number(LuPlan *plan);
 
 /* plan-chardev.c: @at is the option's place, and is moved along when others are inserted. */
 void lu_plan_chardev(LuPlan *plan, guint *at);
@@ -60,7 +62,7 @@ void lu_plan_forwards(LuPlan *plan);
 void lu_plan_vnc(LuPlan *plan, guint *at);
 void lu_plan_display(LuPlan *plan, guint *at);
 void lu_plan_default_vnc(LuPlan *plan);
-/* changes.c: what the command line does not say any more. */
+/* changes/: what the command line does not say any more. */
 void lu_plan_changes(LuPlan *plan);
 
 #endif

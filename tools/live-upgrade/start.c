@@ -201,5 +201,6 @@ gboolean lu_step_greet(LuUpgrade *up, GError **errp)
 	if (!up->new)
 		return FALSE;
 	up->result->new_pid = up->new->pid;
-	return lu_context_compare(up->running->context, up->new->pid, errp);
+	return lu_context_compare(up->running->context, up->new->pid, errp) &&
+	       lu_carry_settings(up, errp) && lu_compare_processes(up, errp);
 }

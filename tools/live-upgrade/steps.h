@@ -56,6 +56,9 @@ gboolean lu_step_handover(LuUpgrade *up, GError **errp);
 gboolean lu_follow(LuUpgrade *up, GError **errp);
 /* Follows by the new process, when the old one is gone. */
 gboolean lu_follow_new(LuUpgrade *up, GError **errp);
+/* changes/: settings of the old process are set in the new one; both must have the same things. */
+gboolean lu_carry_settings(LuUpgrade *up, GError **errp);
+gboolean lu_compare_processes(LuUpgrade *up, GError **errp);
 /* settle.c: after the commit; these do what can be done, and note what cannot. */
 gboolean lu_step_names(LuUpgrade *up, GError **errp);
 gboolean lu_step_retire(LuUpgrade *up, GError **errp);
