@@ -168,30 +168,6 @@ static void test_options(LmTest *test, const void *arg)
 static const char *const gdb[] = {"-gdb", "tcp:127.0.0.1:0", NULL};
 static const char *const socket_net[] = {"-netdev", "socket,id=n1,listen=127.0.0.1:0", NULL};
 
-static void test_hot_plugged(LmTest *test, const void *arg)
-{
-	const char *const extra[] = {"-device", "pcie-root-port,id=rp0", NULL};
-	VmOptions options = plain;
-	g_autoptr(JsonNode) device = NULL, object = NULL, chardev = NULL;
-	JsonArray *refusals;
-	g_auto(Run) run = {0};
-	Vm *vm;
-
-	options.extra = extra;
-	vm = tool_vm(test, &options);
-	device = tool_command(vm, "device_add",
-			      "{'driver': 'virtio-rng-pci', 'id': 'hot', 'bus': 'rp0'}");
-	object = tool_command(vm, "object-add", "{'qom-type': 'iothread', 'id': 'thread9'}");
-	chardev = tool_command(vm, "chardev-add",
-			       "{'id': 'extra', 'backend': {'type': 'null', 'data': {}}}");
-	tool_run(test, &run, NULL, "--dry-run", "--qmp", vm->qmp_path, "--binary", tool_qemu(),
-		 NULL);
-	assert_refused(&run, 2, "device hot was added after the start");
-	refusals = json_object_get_array_member(json_node_get_object(run.report), "refusals");
-	assert_in_range(json_array_get_length(refusals), 3, 9);
-	tool_assert_untouched(vm);
-}
-
 static const LmCase cases[] = {
 	LM_CASE(test_usage),
 	LM_CASE(test_no_qemu),
@@ -202,7 +178,6 @@ static const LmCase cases[] = {
 	LM_CASE(test_binaries),
 	{"test_options gdb", test_options, gdb},
 	{"test_options socket", test_options, socket_net},
-	LM_CASE(test_hot_plugged),
 };
 
 int main(int argc, char **argv)

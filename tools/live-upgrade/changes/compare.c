@@ -73,10 +73,10 @@ static gboolean is_made_up(JsonNode *drive)
 
 static void ask_connections(Asked *asked, const char *path, const char *label)
 {
-	static const char *const names[] = {"type",   "parent_bus", "drive",
-					    "netdev", "chardev",    "iothread",
-					    "memdev", "mac",	    "bootindex"};
+	static const char *const names[] = {"parent_bus", "drive",  "netdev", "chardev",
+					    "iothread",	  "memdev", "mac",    "bootindex"};
 
+	answer(asked, g_strdup(label), lu_qom_string(asked->qmp, path, "type"));
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
 		g_autoptr(JsonNode) value = lu_qom_get(asked->qmp, path, names[i]);
 
@@ -96,7 +96,8 @@ static void ask_properties(Asked *asked, const char *path, const char *label)
 
 	g_hash_table_iter_init(&iter, properties);
 	while (g_hash_table_iter_next(&iter, &name, &value))
-		if (strcmp(name, "drive"))
+		/* QOM knows a USB port only if it was said; the plugin compares addresses. */
+		if (strcmp(name, "drive") && strcmp(name, "port"))
 			answer(asked, g_strdup_printf("%s: %s", label, (char *)name),
 			       property_text(name, value));
 }
@@ -172,13 +173,17 @@ static void ask_objects(Asked *asked)
 	}
 }
 
+/* Of user networking all that is told; others have descriptors of their own. */
 static void ask_netdev(Asked *asked, const LuBackend *backend)
 {
 	g_autofree char *type = lu_backend_get(backend, "type");
 
-	if (*backend->id != '#')
-		answer(asked, g_strdup_printf("netdev %s", backend->id),
-		       g_strdup_printf("%s with %u queues", type, backend->queues->len));
+	if (*backend->id == '#')
+		return;
+	answer(asked, g_strdup_printf("netdev %s", backend->id),
+	       !strcmp(type, "user")
+		       ? g_strdup(backend->queues->pdata[0])
+		       : g_strdup_printf("%s with %u queues", type, backend->queues->len));
 }
 
 static void ask_backends(Asked *asked)
@@ -313,33 +318,45 @@ static gboolean is_of_one_version(const char *question)
 	       strstr(question, ": ");
 }
 
-static gboolean differ(const LuUpgrade *up, const char *question, const char *old, const char *new,
-		       GError **errp)
+static gboolean differ(const LuUpgrade *up, const char *question, const char *old, const char *new)
 {
 	gboolean other_version = lu_version_compare(&up->running->version, &up->probe.version);
 
-	if (!g_strcmp0(old, new) ||
-	    (other_version && (!old || !new) && is_of_one_version(question)))
-		return FALSE;
-	lu_fail(errp, LU_ERROR_REFUSED, "%s is %s in process %d and %s in the new one", question,
-		old ? old : "not there", (int)up->old->pid, new ? new : "not there");
-	return TRUE;
+	return g_strcmp0(old, new) &&
+	       !(other_version && (!old || !new) && is_of_one_version(question));
 }
 
-static gboolean compare(const LuUpgrade *up, GHashTable *old, GHashTable *new, GError **errp)
+/* The questions that are answered in different ways; of a thing before those of its parts. */
+static GPtrArray *differences(const LuUpgrade *up, GHashTable *old, GHashTable *new)
 {
+	GPtrArray *questions = g_ptr_array_new();
 	GHashTableIter iter;
 	gpointer question, text;
 
 	g_hash_table_iter_init(&iter, old);
 	while (g_hash_table_iter_next(&iter, &question, &text))
-		if (differ(up, question, text, g_hash_table_lookup(new, question), errp))
-			return FALSE;
+		if (differ(up, question, text, g_hash_table_lookup(new, question)))
+			g_ptr_array_add(questions, question);
 	g_hash_table_iter_init(&iter, new);
 	while (g_hash_table_iter_next(&iter, &question, &text))
-		if (!g_hash_table_contains(old, question) && differ(up, question, NULL, text, errp))
-			return FALSE;
-	return TRUE;
+		if (!g_hash_table_contains(old, question) && differ(up, question, NULL, text))
+			g_ptr_array_add(questions, question);
+	g_ptr_array_sort(questions, by_text);
+	return questions;
+}
+
+static gboolean compare(const LuUpgrade *up, GHashTable *old, GHashTable *new, GError **errp)
+{
+	g_autoptr(GPtrArray) questions = differences(up, old, new);
+	const char *question, *was, *is;
+
+	if (!questions->len)
+		return TRUE;
+	question = questions->pdata[0];
+	was = g_hash_table_lookup(old, question);
+	is = g_hash_table_lookup(new, question);
+	return lu_fail(errp, LU_ERROR_REFUSED, "%s is %s in process %d and %s in the new one",
+		       question, was ? was : "not there", (int)up->old->pid, is ? is : "not there");
 }
 
 gboolean lu_compare_processes(LuUpgrade *up, GError **errp)

@@ -101,9 +101,17 @@ static void add_tap(LuPlan *plan, LuOpts *opts, const LuBackend *backend, GHashT
 
 /* ------------------------------------------------------------------- others */
 
+/* Its mask is not told, but that of the default net. */
 static void add_user(LuPlan *plan, LuOpts *opts, const LuBackend *backend)
 {
-	add_value(opts, backend, "net");
+	g_autofree char *net = lu_backend_get(backend, "net");
+
+	if (net && strcmp(net, "10.0.2.0"))
+		lu_plan_refuse(
+			plan,
+			"netdev %s was added after the start, and QEMU does not tell the mask "
+			"of its net %s",
+			backend->id, net);
 	add_value(opts, backend, "restrict");
 	lu_plan_note(plan,
 		     "netdev %s was added after the start: of its options QEMU tells net, restrict "

@@ -63,30 +63,59 @@ static void backend_free(gpointer data)
 	g_free(backend);
 }
 
-/* " \ net0: index=0,type=user,..." and, where no device uses it, "net0: ..." */
+static void add_queue(GHashTable *backends, const char *id, const char *text)
+{
+	LuBackend *backend = g_hash_table_lookup(backends, id);
+
+	if (!backend) {
+		backend = g_new0(LuBackend, 1);
+		backend->id = g_strdup(id);
+		backend->queues = g_ptr_array_new_with_free_func(g_free);
+		g_hash_table_insert(backends, backend->id, backend);
+	}
+	g_ptr_array_add(backend->queues, g_strdup(text));
+}
+
+/* A port of a hub that has a name, and what is connected to it behind a colon. */
+static const char *add_hub_port(GHashTable *backends, const char *line, const char *hub)
+{
+	const char *colon = strstr(line, ": ");
+	g_autofree char *id = colon ? g_strndup(line, colon - line) : g_strdup(line);
+	g_autofree char *text = g_strconcat("type=hubport,hubid=", hub, NULL);
+
+	if (!g_str_has_prefix(id, "hub"))
+		add_queue(backends, id, text);
+	return colon ? colon + 2 : "";
+}
+
+/*
+ * " \ net0: index=0,type=user,..." under the line of its device, "net0: ..." where no device uses
+ * it, and " \ port: net0: ..." under the line of a hub.
+ */
 GHashTable *lu_backends(LuQmp *qmp)
 {
 	g_autofree char *text = lu_qmp_hmp(qmp, "info network", NULL);
 	g_auto(GStrv) lines = g_strsplit_set(text ? text : "", "\r\n", -1);
 	GHashTable *backends = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, backend_free);
+	const char *hub = NULL;
 
 	for (guint i = 0; lines[i]; i++) {
-		const char *name = g_str_has_prefix(lines[i], " \\ ") ? lines[i] + 3 : lines[i];
-		const char *colon = strstr(name, ": index=");
-		const char *type = colon ? strstr(colon, ",type=") : NULL;
-		g_autofree char *id = colon ? g_strndup(name, colon - name) : NULL;
-		LuBackend *backend;
+		gboolean below = g_str_has_prefix(lines[i], " \\ ");
+		const char *name = below ? lines[i] + 3 : lines[i], *colon, *type;
+		g_autofree char *id = NULL;
 
+		if (!*name)
+			continue;
+		if (!below)
+			hub = g_str_has_prefix(name, "hub ") ? name + strlen("hub ") : NULL;
+		else if (hub)
+			name = add_hub_port(backends, name, hub);
+		colon = strstr(name, ": index=");
+		type = colon ? strstr(colon, ",type=") : NULL;
 		if (!type || *name == ' ' || g_str_has_prefix(type, ",type=nic"))
 			continue;
-		backend = g_hash_table_lookup(backends, id);
-		if (!backend) {
-			backend = g_new0(LuBackend, 1);
-			backend->id = g_steal_pointer(&id);
-			backend->queues = g_ptr_array_new_with_free_func(g_free);
-			g_hash_table_insert(backends, backend->id, backend);
-		}
-		g_ptr_array_add(backend->queues, g_strdup(type + 1));
+		id = g_strndup(name, colon - name);
+		add_queue(backends, id, type + 1);
 	}
 	return backends;
 }
