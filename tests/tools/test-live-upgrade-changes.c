@@ -5,8 +5,15 @@
  */
 #include "running.h"
 #include "tool.h"
+#include "versions.h"
 
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Places for everything that is plugged. */
@@ -18,11 +25,11 @@
 		"-device", "virtio-scsi-pci,id=scsi", "-device", "virtio-serial-pci,id=vs",        \
 		"-device", "qemu-xhci,id=xhci"
 
-static Vm *vm_with(LmTest *test, const char *const *more)
+static Vm *vm_of(LmTest *test, const char *binary, const char *const *more)
 {
 	static const char *const places[] = {PLACES};
 	g_autoptr(GPtrArray) extra = g_ptr_array_new();
-	VmOptions options = {.append = "rate=8", .memory_mib = 64};
+	VmOptions options = {.append = "rate=8", .memory_mib = 64, .binary = binary};
 
 	for (guint i = 0; i < G_N_ELEMENTS(places); i++)
 		g_ptr_array_add(extra, (char *)places[i]);
@@ -31,6 +38,11 @@ static Vm *vm_with(LmTest *test, const char *const *more)
 	g_ptr_array_add(extra, NULL);
 	options.extra = (const char *const *)extra->pdata;
 	return tool_vm(test, &options);
+}
+
+static Vm *vm_with(LmTest *test, const char *const *more)
+{
+	return vm_of(test, NULL, more);
 }
 
 static char *image(LmTest *test, const char *name, const char *format, const char *backing)
@@ -274,7 +286,7 @@ static void test_unnamed(LmTest *test, const void *arg)
 }
 
 /* With the options and names that libvirt gives. */
-static Vm *vm_with_disk(LmTest *test, const char *path)
+static Vm *vm_with_disk(LmTest *test, const char *binary, const char *path)
 {
 	g_autofree char *storage = g_strdup_printf(
 		"{\"driver\": \"file\", \"filename\": \"%s\", \"node-name\": "
@@ -291,7 +303,7 @@ static Vm *vm_with_disk(LmTest *test, const char *path)
 		"\"hot\", \"bootindex\": 1}",
 		NULL};
 
-	return vm_with(test, more);
+	return vm_of(test, binary, more);
 }
 
 static void add_overlay(Vm *vm, const char *path, int number)
@@ -318,7 +330,7 @@ static void test_snapshots(LmTest *test, const void *arg)
 {
 	g_autofree char *base = image(test, "base", "qcow2", NULL);
 	g_autofree char *first = lm_test_path(test, "first"), *second = NULL;
-	Vm *vm = vm_with_disk(test, base);
+	Vm *vm = vm_with_disk(test, NULL, base);
 	g_auto(Run) run = {0};
 
 	second = lm_test_path(test, "second");
@@ -363,7 +375,7 @@ static void test_commit_and_stream(LmTest *test, const void *arg)
 {
 	g_autofree char *base = image(test, "base", "qcow2", NULL);
 	g_autofree char *first = lm_test_path(test, "first"), *second = NULL;
-	Vm *vm = vm_with_disk(test, base);
+	Vm *vm = vm_with_disk(test, NULL, base);
 	g_auto(Run) run = {0};
 
 	second = lm_test_path(test, "second");
@@ -411,6 +423,42 @@ static void test_reopened(LmTest *test, const void *arg)
 		    "false, 'cache': {'no-flush': true}, 'detect-zeroes': 'on'}]}");
 	upgrade_twice(test, vm, &run);
 	assert_contains(qmp_str(run.report, "command-line"), "cache.no-flush=on");
+}
+
+/* -drive: a chain with names and without, one that came since and one that is gone. */
+static void test_drives(LmTest *test, const void *arg)
+{
+	g_autofree char *first = image(test, "first", "raw", NULL);
+	g_autofree char *second = image(test, "second", "raw", NULL);
+	g_autofree char *one = lm_test_path(test, "one"), *two = lm_test_path(test, "two");
+	g_autofree char *named = g_strdup_printf(
+		"if=none,id=d0,node-name=bottom,driver=raw,file.driver=file,file.filename=%s,"
+		"cache.no-flush=on,discard=unmap",
+		first);
+	g_autofree char *gone = g_strdup_printf("if=none,id=d1,format=raw,file=%s", second);
+	const char *const more[] = {"-drive", named, "-device", "virtio-blk-pci,drive=d0,id=disk",
+				    "-drive", gone,  NULL};
+	Vm *vm = vm_with(test, more);
+	g_autofree char *add = g_strdup_printf(
+		"drive_add 0 if=none,id=d2,format=raw,file=%s,cache.direct=on", second);
+	g_autofree char *said = NULL, *deleted = NULL;
+	g_auto(Run) run = {0};
+
+	run_command(vm, "blockdev-snapshot-sync",
+		    "{'device': 'd0', 'snapshot-file': '%s', 'snapshot-node-name': 'middle'}", one);
+	run_command(vm, "blockdev-snapshot-sync", "{'device': 'd0', 'snapshot-file': '%s'}", two);
+	deleted = human(vm, "drive_del d1");
+	said = human(vm, add);
+	assert_contains(said, "OK");
+	run_command(vm, "device_add",
+		    "{'driver': 'scsi-hd', 'id': 'hot', 'bus': 'scsi.0', 'drive': 'd2'}");
+	pattern(vm, "/machine/peripheral/disk/virtio-backend", "write", 5, 0);
+	pattern(vm, "hot", "write", 6, 0);
+	upgrade_twice(test, vm, &run);
+	pattern(vm, "/machine/peripheral/disk/virtio-backend", "read", 5, 0);
+	pattern(vm, "hot", "read", 6, 0);
+	assert_contains(qmp_str(run.report, "command-line"), "backing.node-name=middle");
+	assert_null(strstr(qmp_str(run.report, "command-line"), "id=d1"));
 }
 
 /* --------------------------------------------------------------------- media */
@@ -507,7 +555,8 @@ static void test_removed(LmTest *test, const void *arg)
 	/* The same names again, for other things. */
 	run_command(vm, "netdev_add", "{'type': 'user', 'id': 'net9'}");
 	run_command(vm, "device_add",
-		    "{'driver': 'virtio-net-pci', 'bus': 'rp1', 'netdev': 'net9', 'id': 'disk'}");
+		    "{'driver': 'virtio-net-pci', 'bus': 'rp1', 'netdev': 'net9', 'id': 'disk', "
+		    "'romfile': ''}");
 	upgrade_twice(test, vm, &run);
 }
 
@@ -520,6 +569,7 @@ static void plug_others(LmTest *test, Vm *vm)
 	run_command(vm, "netdev_add", "{'type': 'user', 'id': 'net1', 'restrict': true}");
 	run_command(vm, "device_add",
 		    "{'driver': 'virtio-net-pci', 'id': 'nic1', 'netdev': 'net1', 'bus': 'rp1', "
+		    "'romfile': '', "
 		    "'mac': '52:54:00:01:02:03'}");
 	run_command(vm, "object-add",
 		    "{'qom-type': 'memory-backend-ram', 'id': 'mem1', 'size': 134217728}");
@@ -554,6 +604,92 @@ static void test_hot_plugged(LmTest *test, const void *arg)
 	assert_int_equal(lu_running_peer_of(socket), run.new_pid);
 }
 
+/* A descriptor to the monitor, under a name; what follows is sent with it. */
+static void send_with_descriptor(Vm *vm, int fd, const char *name)
+{
+	g_autofree char *text = g_strdup_printf("{\"execute\": \"qmp_capabilities\"} {\"execute\": "
+						"\"getfd\", \"arguments\": {\"fdname\": \"%s\"}}",
+						name);
+	g_autofree char *next = g_strdup_printf(
+		"{\"execute\": \"netdev_add\", \"arguments\": {\"type\": \"tap\", \"id\": "
+		"\"tap1\", \"fd\": \"%s\"}}",
+		name);
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {text, strlen(text)};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = control.space,
+				 .msg_controllen = sizeof(control.space)};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int monitor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	g_autoptr(GString) answer = g_string_new(NULL);
+	gint64 end_us = lm_end_us(LM_WAIT_MS);
+
+	*header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+				   .cmsg_level = SOL_SOCKET,
+				   .cmsg_type = SCM_RIGHTS};
+	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	g_strlcpy(address.sun_path, vm->qmp_path, sizeof(address.sun_path));
+	assert_int_equal(connect(monitor, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(sendmsg(monitor, &message, 0), strlen(text));
+	assert_int_equal(send(monitor, next, strlen(next), 0), strlen(next));
+	/* The greeting and three answers. */
+	while (strstr(answer->str, "error") == NULL &&
+	       g_strv_length(g_strsplit(answer->str, "\"return\"", -1)) < 4 && lm_left_ms(end_us)) {
+		char part[512];
+		ssize_t got = recv(monitor, part, sizeof(part), 0);
+
+		assert_true(got > 0);
+		g_string_append_len(answer, part, got);
+	}
+	assert_null(strstr(answer->str, "error"));
+	close(monitor);
+}
+
+static gboolean has_tap(pid_t pid, const char *name)
+{
+	g_autofree char *folder = g_strdup_printf("/proc/%d/fdinfo", (int)pid);
+	g_autofree char *wanted = g_strdup_printf("iff:\t%s\n", name);
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	const char *entry;
+
+	while (dir && (entry = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(folder, entry, NULL), *text = NULL;
+
+		if (g_file_get_contents(path, &text, NULL, NULL) && strstr(text, wanted))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* A tap device that came as a descriptor: the device is the same one afterwards. */
+static void test_hot_tap(LmTest *test, const void *arg)
+{
+	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	Vm *vm = vm_with(test, NULL);
+	g_auto(Run) run = {0};
+
+	assert_true(tap >= 0);
+	g_snprintf(request.ifr_name, sizeof(request.ifr_name), "lmc%d", (int)getpid() % 100000);
+	assert_int_equal(ioctl(tap, TUNSETIFF, &request), 0);
+	send_with_descriptor(vm, tap, "fd-net0");
+	close(tap);
+	run_command(vm, "device_add",
+		    "{'driver': 'virtio-net-pci', 'id': 'nic1', 'netdev': 'tap1', 'bus': 'rp1', "
+		    "'romfile': ''}");
+	for (int i = 0; i < 2; i++) {
+		run_clear(&run);
+		tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+		tool_assert_upgraded(vm, &run);
+		assert_true(has_tap(run.new_pid, request.ifr_name));
+	}
+}
+
 static void test_settings(LmTest *test, const void *arg)
 {
 	g_autofree char *path = image(test, "disk", "raw", NULL);
@@ -570,6 +706,10 @@ static void test_settings(LmTest *test, const void *arg)
 		    "{'device': 'd0', 'bps': 0, 'bps_rd': 1000000, 'bps_wr': 2000000, 'iops': 300, "
 		    "'iops_rd': 0, 'iops_wr': 0, 'iops_max': 900, 'iops_max_length': 4, 'group': "
 		    "'slow'}");
+	run_command(vm, "blockdev-add",
+		    "{'driver': 'null-co', 'node-name': 'unused', 'size': 65536}");
+	run_command(vm, "block-set-write-threshold",
+		    "{'node-name': 'unused', 'write-threshold': 4096}");
 	run_command(vm, "qom-set",
 		    "{'path': '/objects/t1', 'property': 'poll-max-ns', 'value': 77}");
 	run_command(vm, "qom-set",
@@ -680,12 +820,59 @@ static void test_compared(LmTest *test, const void *arg)
 	}
 }
 
+/* ------------------------------------------------------------------- versions */
+
+static void upgrade_to(LmTest *test, Vm *vm, Run *run, const char *version)
+{
+	g_autofree char *binary = tool_qemu_version(test, version);
+
+	run_clear(run);
+	tool_run(test, run, NULL, "--qmp", vm->qmp_path, "--binary", binary, NULL);
+	tool_assert_upgraded(vm, run);
+}
+
+static void test_versions(LmTest *test, const void *arg)
+{
+	static const char *const needed[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
+	g_autofree char *path = image(test, "base", "qcow2", NULL), *first = NULL, *binary = NULL;
+	Vm *vm;
+	g_auto(Run) run = {0};
+
+	for (guint i = 0; i < G_N_ELEMENTS(needed); i++)
+		if (!version_is_here(needed[i])) {
+			lm_test_note("no QEMU %s", needed[i]);
+			return;
+		}
+	binary = tool_qemu_version(test, VERSION_7_2);
+	vm = vm_with_disk(test, binary, path);
+	first = lm_test_path(test, "first");
+	plug_others(test, vm);
+	create_overlay(test, first, path);
+	add_overlay(vm, first, 2);
+	run_command(vm, "blockdev-snapshot",
+		    "{'node': 'libvirt-1-format', 'overlay': 'libvirt-2-format'}");
+	pattern(vm, HOT, "write", 2, 64);
+	run_command(vm, "block_set_io_throttle",
+		    "{'id': '" HOT "', 'bps': 5000000, 'bps_rd': 0, 'bps_wr': 0, 'iops': 0, "
+		    "'iops_rd': 0, 'iops_wr': 0}");
+	upgrade_to(test, vm, &run, VERSION_10_0);
+	pattern(vm, HOT, "read", 2, 64);
+	pattern(vm, HOT, "write", 3, 128);
+	run_command(vm, "object-add", "{'qom-type': 'iothread', 'id': 'thread9'}");
+	upgrade_to(test, vm, &run, VERSION_11_1);
+	pattern(vm, HOT, "read", 2, 64);
+	pattern(vm, HOT, "read", 3, 128);
+}
+
 static const LmCase cases[] = {
-	LM_CASE(test_hot_disk),		 LM_CASE(test_unnamed),	    LM_CASE(test_snapshots),
-	LM_CASE(test_commit_and_stream), LM_CASE(test_reopened),    LM_CASE(test_media),
-	LM_CASE(test_removed),		 LM_CASE(test_hot_plugged), LM_CASE(test_settings),
-	LM_CASE(test_secrets),		 LM_CASE(test_refused),	    LM_CASE(test_password),
-	LM_CASE(test_compared),
+	LM_CASE(test_hot_disk),	 LM_CASE(test_unnamed),
+	LM_CASE(test_snapshots), LM_CASE(test_commit_and_stream),
+	LM_CASE(test_reopened),	 LM_CASE(test_media),
+	LM_CASE(test_removed),	 LM_CASE(test_hot_plugged),
+	LM_CASE(test_hot_tap),	 LM_CASE(test_drives),
+	LM_CASE(test_versions),	 LM_CASE(test_settings),
+	LM_CASE(test_secrets),	 LM_CASE(test_refused),
+	LM_CASE(test_password),	 LM_CASE(test_compared),
 };
 
 int main(int argc, char **argv)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tool.h"
+#include "versions.h"
 #include "running.h"
 
 #include <signal.h>
@@ -26,6 +27,40 @@ const char *tool_qemu(void)
 								  : "qemu-system-x86_64");
 	assert_non_null(path);
 	return path;
+}
+
+static void remove_tree(gpointer path)
+{
+	const char *argv[] = {"rm", "-rf", path, NULL};
+
+	g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
+		     NULL);
+	g_free(path);
+}
+
+char *tool_qemu_version(LmTest *test, const char *version)
+{
+	const char *root = version_root(version);
+	g_autofree char *top = lm_test_path(test, version), *command = NULL;
+	g_autoptr(GError) error = NULL;
+	int status = 0;
+
+	if (!root)
+		return g_strdup(tool_qemu());
+	/* Modules and ROMs are looked for beside the program. */
+	command = g_strdup_printf(
+		"set -e; [ ! -e '%s' ] || exit 0; mkdir -p '%s/usr/bin'; cd '%s/usr'; r='%s'; "
+		"ln -s $r/usr/lib $r/usr/share .; cp $r/usr/bin/qemu-system-x86_64 bin; "
+		"l=$r/usr/lib/x86_64-linux-gnu; patchelf --set-interpreter "
+		"$r/usr/lib64/ld-linux-x86-64.so.2 --force-rpath --set-rpath $l:$l/pulseaudio "
+		"bin/qemu-system-x86_64",
+		top, top, top, root);
+	lm_test_cleanup_later(test, remove_tree, g_strdup(top));
+	g_spawn_sync(NULL, (char **)(const char *[]){"sh", "-c", command, NULL}, NULL,
+		     G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, &status, &error);
+	must(error);
+	assert_int_equal(status, 0);
+	return g_build_filename(top, "usr/bin/qemu-system-x86_64", NULL);
 }
 
 /* ------------------------------------------------------------------ processes */

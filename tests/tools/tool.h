@@ -24,6 +24,11 @@ void tool_run(LmTest *test, Run *run, const char *fault, ...) G_GNUC_NULL_TERMIN
 void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp);
 /* LM_QEMU, as a path. */
 const char *tool_qemu(void);
+/*
+ * A QEMU of this version that runs here, though it is installed in a root only; the caller's path.
+ * It is a copy in the case's folder that finds its libraries in that root.
+ */
+char *tool_qemu_version(LmTest *test, const char *version);
 
 /* An executable script in the case's folder; the caller's path. */
 char *tool_script(LmTest *test, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);

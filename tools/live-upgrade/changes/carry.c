@@ -103,26 +103,61 @@ static gboolean carry_limits(LuUpgrade *up, GError **errp)
 	return new != NULL;
 }
 
-static gboolean carry_thresholds(LuUpgrade *up, GError **errp)
+static gboolean carry_threshold(LuUpgrade *up, const LuNode *node, GError **errp)
 {
-	g_autoptr(LuNodes) old = lu_nodes_read(up->old_qmp, errp);
+	gint64 bytes = lu_json_int(node->info, "write_threshold");
+	JsonObject *arguments;
 
-	for (guint i = 0; old && i < old->all->len; i++) {
-		const LuNode *node = old->all->pdata[i];
-		gint64 bytes = lu_json_int(node->info, "write_threshold");
-		JsonObject *arguments;
+	if (!bytes || !lu_node_has_name(node))
+		return TRUE;
+	arguments = json_object_new();
+	json_object_set_string_member(arguments, "node-name", node->name);
+	json_object_set_int_member(arguments, "write-threshold", bytes);
+	if (run(up->new_qmp, "block-set-write-threshold", arguments, errp))
+		return TRUE;
+	g_prefix_error(errp, "write threshold of block node %s: ", node->name);
+	return FALSE;
+}
 
-		if (!bytes || !lu_node_has_name(node))
-			continue;
-		arguments = json_object_new();
-		json_object_set_string_member(arguments, "node-name", node->name);
-		json_object_set_int_member(arguments, "write-threshold", bytes);
-		if (!run(up->new_qmp, "block-set-write-threshold", arguments, errp)) {
-			g_prefix_error(errp, "write threshold of block node %s: ", node->name);
-			return FALSE;
-		}
+static gboolean has_command(LuQmp *qmp, const char *name)
+{
+	g_autoptr(JsonNode) commands = lu_qmp_call(qmp, NULL, "query-commands", NULL);
+
+	for (guint i = 0; i < lu_json_length(commands); i++)
+		if (!g_strcmp0(lu_json_str(lu_json_element(commands, i), "name"), name))
+			return TRUE;
+	return FALSE;
+}
+
+/*
+ * QEMU 10.0 forgets to take nodes over that nothing uses (bdrv_next begins the second of its lists
+ * in the middle), and has a command that does it.
+ */
+static gboolean activate_unused(LuUpgrade *up, const LuNodes *nodes, GError **errp)
+{
+	gboolean knows = has_command(up->new_qmp, "blockdev-set-active");
+
+	for (guint i = 0; knows && i < nodes->all->len; i++) {
+		const LuNode *node = nodes->all->pdata[i];
+
+		if (lu_node_has_name(node) && !node->parents && !node->is_root)
+			g_ptr_array_add(up->journal->afterwards,
+					lu_json_format("{'execute': 'blockdev-set-active', "
+						       "'arguments': {'node-name': %s, "
+						       "'active': true}}",
+						       node->name));
 	}
-	return old != NULL;
+	return lu_journal_write(up->journal, errp);
+}
+
+static gboolean carry_nodes(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(LuNodes) nodes = lu_nodes_read(up->old_qmp, errp);
+
+	for (guint i = 0; nodes && i < nodes->all->len; i++)
+		if (!carry_threshold(up, nodes->all->pdata[i], errp))
+			return FALSE;
+	return nodes && activate_unused(up, nodes, errp);
 }
 
 /* ------------------------------------------------------------------ objects */
@@ -237,7 +272,7 @@ static void carry_capabilities(LuUpgrade *up)
 
 gboolean lu_carry_settings(LuUpgrade *up, GError **errp)
 {
-	if (!carry_limits(up, errp) || !carry_thresholds(up, errp) || !carry_objects(up, errp))
+	if (!carry_limits(up, errp) || !carry_nodes(up, errp) || !carry_objects(up, errp))
 		return FALSE;
 	carry_parameters(up);
 	carry_capabilities(up);

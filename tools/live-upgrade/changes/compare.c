@@ -147,6 +147,13 @@ static void ask_cpus(Asked *asked)
 
 /* ------------------------------------------------------- objects and back ends */
 
+/* 0 is a word for the default, which some versions replace by what it is. */
+static gboolean is_default(const char *property, JsonNode *value)
+{
+	return g_str_has_prefix(property, "poll-") && JSON_NODE_HOLDS_VALUE(value) &&
+	       json_node_get_value_type(value) == G_TYPE_INT64 && !json_node_get_int(value);
+}
+
 static void ask_objects(Asked *asked)
 {
 	g_autoptr(GPtrArray) ids = lu_qom_children(asked->qmp, "/objects");
@@ -160,7 +167,7 @@ static void ask_objects(Asked *asked)
 		for (; property && *property && strcmp(type, "secret"); property++) {
 			g_autoptr(JsonNode) value = lu_qom_get(asked->qmp, path, *property);
 
-			if (value)
+			if (value && !is_default(*property, value))
 				answer(asked,
 				       g_strdup_printf("object %s: %s", (char *)ids->pdata[i],
 						       *property),
