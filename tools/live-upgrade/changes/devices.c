@@ -214,7 +214,35 @@ static void put_usb_port(LuPlan *plan, Added *added)
 	}
 }
 
-static Added *describe(LuPlan *plan, const char *folder, const char *name)
+/* usb-storage gives its drive to a SCSI disk that it makes below itself. */
+static char *drive_of(LuQmp *qmp, const char *path)
+{
+	g_autofree char *type = lu_qom_string(qmp, path, "type");
+	g_autoptr(GPtrArray) children = NULL;
+
+	if (g_strcmp0(type, "usb-storage"))
+		return lu_qom_string(qmp, path, "drive");
+	children = lu_qom_children(qmp, path);
+	for (guint i = 0; i < children->len; i++) {
+		g_autofree char *disk =
+			g_strconcat(path, "/", children->pdata[i], "/legacy[0]", NULL);
+		char *drive = lu_qom_string(qmp, disk, "drive");
+
+		if (drive)
+			return drive;
+	}
+	return g_strdup("");
+}
+
+static void put_drive(Added *added, LuQmp *qmp, const LuNodes *nodes)
+{
+	g_autofree char *drive = drive_of(qmp, added->path);
+
+	if (drive && *drive)
+		json_object_set_string_member(added->object, "drive", lu_nodes_name(nodes, drive));
+}
+
+static Added *describe(LuPlan *plan, const LuNodes *nodes, const char *folder, const char *name)
 {
 	LuQmp *qmp = plan->running->qmp;
 	Added *added = g_new0(Added, 1);
@@ -231,6 +259,7 @@ static Added *describe(LuPlan *plan, const char *folder, const char *name)
 		return added;
 	put_bus(added, qmp);
 	put_properties(plan, added, type ? type : "");
+	put_drive(added, qmp, nodes);
 	if (type && g_str_has_prefix(type, "usb-") && added->id &&
 	    !json_object_has_member(added->object, "port"))
 		put_usb_port(plan, added);
@@ -263,7 +292,7 @@ static void append_in_order(LuPlan *plan, GPtrArray *pending)
 	}
 }
 
-static void collect(LuPlan *plan, const char *folder, GPtrArray *pending)
+static void collect(LuPlan *plan, const LuNodes *nodes, const char *folder, GPtrArray *pending)
 {
 	g_autofree char *path = g_strndup(folder, strlen(folder) - 1);
 	g_autoptr(GPtrArray) names = lu_qom_children(plan->running->qmp, path);
@@ -272,24 +301,34 @@ static void collect(LuPlan *plan, const char *folder, GPtrArray *pending)
 		g_autofree char *device = g_strconcat(folder, names->pdata[i], NULL);
 
 		if (lu_qom_bool(plan->running->qmp, device, "hotplugged"))
-			g_ptr_array_add(pending, describe(plan, folder, names->pdata[i]));
+			g_ptr_array_add(pending, describe(plan, nodes, folder, names->pdata[i]));
 	}
 }
 
 /* ----------------------------------------------- devices of the command line */
 
+static gboolean is_in_use(const LuNodes *nodes, const char *drive)
+{
+	const LuNode *node = lu_nodes_find(nodes, drive);
+
+	for (guint i = 0; i < lu_json_length(nodes->drives); i++)
+		if (!g_strcmp0(lu_json_str(lu_json_element(nodes->drives, i), "device"), drive))
+			return TRUE;
+	return node && node->is_root;
+}
+
 /* The drive that the device has now, under the name that the new process will know. */
 static void set_drive(LuPlan *plan, const LuNodes *nodes, LuOption *option, const char *path)
 {
 	g_autofree char *said = lu_option_get(option, "drive", "driver");
-	g_autofree char *is = lu_qom_string(plan->running->qmp, path, "drive");
+	g_autofree char *is = drive_of(plan->running->qmp, path);
 	const char *name = is ? lu_nodes_name(nodes, is) : NULL;
 
 	if (!is || (!said && !*is) || !g_strcmp0(said, name))
 		return;
 	if (*is)
 		lu_option_put_string(option, "drive", "driver", name);
-	else
+	else if (!is_in_use(nodes, said))
 		lu_option_remove(option, "drive", "driver");
 }
 
@@ -386,17 +425,8 @@ void lu_changes_devices(LuPlan *plan, const LuNodes *nodes)
 	keep_unnamed(plan, nodes);
 	for (guint i = 0; i < ids->len; i++)
 		keep_named(plan, nodes, ids->pdata[i]);
-	collect(plan, NAMED, pending);
-	collect(plan, UNNAMED, pending);
-	for (guint i = 0; i < pending->len; i++) {
-		Added *added = pending->pdata[i];
-		const char *drive =
-			json_object_get_string_member_with_default(added->object, "drive", NULL);
-
-		if (drive)
-			json_object_set_string_member(added->object, "drive",
-						      lu_nodes_name(nodes, drive));
-	}
+	collect(plan, nodes, NAMED, pending);
+	collect(plan, nodes, UNNAMED, pending);
 	check_cpus(plan);
 	append_in_order(plan, pending);
 }

@@ -22,21 +22,41 @@ static void add_value(LuOpts *opts, const LuBackend *backend, const char *name)
 
 /* ---------------------------------------------------------------------- tap */
 
+/* Whether a -netdev gives this descriptor of vhost. */
+static gboolean is_said(const LuPlan *plan, const char *number)
+{
+	static const char *const names[] = {"vhostfd", "vhostfds"};
+
+	for (guint i = 0; i < plan->line->options->len; i++)
+		for (guint j = 0; j < G_N_ELEMENTS(names); j++) {
+			const LuOption *option = plan->line->options->pdata[i];
+			g_autofree char *list = lu_option_is(option, "netdev")
+							? lu_option_get(option, names[j], "type")
+							: NULL;
+			g_auto(GStrv) numbers = g_strsplit(list ? list : "", ":", -1);
+
+			if (g_strv_contains((const char *const *)numbers, number))
+				return TRUE;
+		}
+	return FALSE;
+}
+
 /* Descriptors of /dev/vhost-net in the running process. */
-static guint count_vhost(const LuProcess *process)
+static GPtrArray *vhost_numbers(const LuProcess *process)
 {
 	g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)process->pid);
 	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	GPtrArray *numbers = g_ptr_array_new_with_free_func(g_free);
 	const char *name;
-	guint count = 0;
 
 	while (dir && (name = g_dir_read_name(dir))) {
 		g_autofree char *path = g_build_filename(folder, name, NULL);
 		g_autofree char *target = g_file_read_link(path, NULL);
 
-		count += !g_strcmp0(target, "/dev/vhost-net");
+		if (!g_strcmp0(target, "/dev/vhost-net"))
+			g_ptr_array_add(numbers, g_strdup(name));
 	}
-	return count;
+	return numbers;
 }
 
 static guint count_tap_queues(GHashTable *backends)
@@ -72,21 +92,37 @@ static gboolean add_descriptors(LuOpts *opts, const LuBackend *backend)
 	return TRUE;
 }
 
+/* As many as it has queues, of those that no -netdev gives. */
+static void add_vhost_numbers(const LuPlan *plan, LuOpts *opts, const LuBackend *backend,
+			      const GPtrArray *numbers)
+{
+	g_autoptr(GString) list = g_string_new(NULL);
+	guint count = 0;
+
+	for (guint i = 0; i < numbers->len && count < backend->queues->len; i++)
+		if (!is_said(plan, numbers->pdata[i]))
+			g_string_append_printf(list, count++ ? ":%s" : "%s",
+					       (char *)numbers->pdata[i]);
+	lu_opts_set(opts, "vhost", "on");
+	lu_opts_set(opts, backend->queues->len > 1 ? "vhostfds" : "vhostfd", list->str);
+}
+
 /*
- * Whether a back end has vhost is not told; but all or none of the taps' queues have it. QEMU opens
- * its own where none is given.
+ * Whether a back end has vhost is not told; but all or none of the taps' queues have it. Which
+ * descriptor is whose does not matter: each gets a new one under that number.
  */
 static void add_vhost(LuPlan *plan, LuOpts *opts, const LuBackend *backend, GHashTable *backends)
 {
-	guint vhost = count_vhost(plan->running->process), queues = count_tap_queues(backends);
+	g_autoptr(GPtrArray) numbers = vhost_numbers(plan->running->process);
+	guint queues = count_tap_queues(backends);
 
-	if (vhost == queues)
-		lu_opts_set(opts, "vhost", "on");
-	else if (vhost)
+	if (numbers->len == queues)
+		add_vhost_numbers(plan, opts, backend, numbers);
+	else if (numbers->len)
 		lu_plan_refuse(plan,
 			       "netdev %s was added after the start, and it cannot be told whether "
 			       "it uses vhost: %u of %u queues do",
-			       backend->id, vhost, queues);
+			       backend->id, numbers->len, queues);
 }
 
 static void add_tap(LuPlan *plan, LuOpts *opts, const LuBackend *backend, GHashTable *backends)
