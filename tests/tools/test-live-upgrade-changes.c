@@ -264,6 +264,18 @@ static void test_refused(LmTest *test, const void *arg)
 	tool_assert_upgraded(vm, &run);
 }
 
+/* Which one it was has no name. */
+static void test_unnamed_removed(LmTest *test, const void *arg)
+{
+	const char *const more[] = {"-device", "usb-tablet,bus=xhci.0", "-device",
+				    "usb-kbd,bus=xhci.0", NULL};
+	Vm *vm = changed_vm(test, more);
+
+	change(vm, "device_del", "{'id': '/machine/peripheral-anon/device[0]'}");
+	changed_assert_refused(test, vm, tool_qemu(),
+			       "2 devices without an id are on the command line and 1 are left");
+}
+
 static void test_password(LmTest *test, const void *arg)
 {
 	const char *const more[] = {"-vnc", "127.0.0.1:0,to=99,password=on", NULL};
@@ -289,10 +301,14 @@ static void test_compared(LmTest *test, const void *arg)
 		 "\"$@\" "
 		 "\"$a\"; done",
 		 "block node b: ro is false in process"},
+		{"for a; do shift; case $a in *node-name=b,*) a=driver=null-co,node-name=c;; esac; "
+		 "set -- \"$@\" \"$a\"; done",
+		 "write threshold of block node b: "},
 	};
 	const char *const more[] = {"-blockdev", "driver=null-co,node-name=b,size=4096", NULL};
 	Vm *vm = changed_vm(test, more);
 
+	change(vm, "block-set-write-threshold", "{'node-name': 'b', 'write-threshold': 4096}");
 	for (guint i = 0; i < G_N_ELEMENTS(edits); i++) {
 		g_autofree char *name = g_strdup_printf("other-qemu%u", i);
 		g_autofree char *script = tool_script(
@@ -304,9 +320,9 @@ static void test_compared(LmTest *test, const void *arg)
 }
 
 static const LmCase cases[] = {
-	LM_CASE(test_removed),	LM_CASE(test_hot_plugged), LM_CASE(test_hot_tap),
-	LM_CASE(test_settings), LM_CASE(test_secrets),	   LM_CASE(test_refused),
-	LM_CASE(test_password), LM_CASE(test_compared),
+	LM_CASE(test_removed),	       LM_CASE(test_hot_plugged), LM_CASE(test_hot_tap),
+	LM_CASE(test_settings),	       LM_CASE(test_secrets),	  LM_CASE(test_refused),
+	LM_CASE(test_unnamed_removed), LM_CASE(test_password),	  LM_CASE(test_compared),
 };
 
 int main(int argc, char **argv)

@@ -12,7 +12,6 @@
  */
 #include "changes.h"
 #include "describe.h"
-#include "json.h"
 #include "option-edit.h"
 #include "same-file.h"
 

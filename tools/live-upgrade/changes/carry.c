@@ -8,7 +8,8 @@
  * Whether it took is compare.c's to see. Migration parameters decide nothing about the guest, so
  * one that the new version does not take is noted.
  */
-#include "../steps.h"
+#include "steps.h"
+#include "error.h"
 #include "carry.h"
 #include "changes.h"
 #include "json.h"
@@ -270,10 +271,18 @@ static void carry_capabilities(LuUpgrade *up)
 	}
 }
 
+/* What QEMU says no to is refused: the guest was not touched. */
 gboolean lu_carry_settings(LuUpgrade *up, GError **errp)
 {
-	if (!carry_limits(up, errp) || !carry_nodes(up, errp) || !carry_objects(up, errp))
+	g_autoptr(GError) error = NULL;
+
+	if (!carry_limits(up, &error) || !carry_nodes(up, &error) || !carry_objects(up, &error)) {
+		if (error->domain == LU_QMP_ERROR)
+			return lu_fail(errp, LU_ERROR_REFUSED,
+				       "the new process does not take the %s", error->message);
+		g_propagate_error(errp, g_steal_pointer(&error));
 		return FALSE;
+	}
 	carry_parameters(up);
 	carry_capabilities(up);
 	return TRUE;

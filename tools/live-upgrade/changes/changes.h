@@ -6,7 +6,7 @@
 #ifndef LIVE_UPGRADE_CHANGES_H
 #define LIVE_UPGRADE_CHANGES_H
 
-#include "../plan.h"
+#include "plan.h"
 #include "nodes.h"
 
 /* Each takes from the plan's line what is gone, changes what changed and adds what was added. */

@@ -9,10 +9,9 @@
  * those of the start in what they are connected to, for their options are the same. Another version
  * may have other properties for the same device: there only those that both have are compared.
  */
-#include "../steps.h"
+#include "steps.h"
 #include "carry.h"
 #include "changes.h"
-#include "json.h"
 #include "qom.h"
 
 #include "error.h"

@@ -14,7 +14,6 @@
  */
 #include "describe.h"
 #include "changes.h"
-#include "json.h"
 #include "option-edit.h"
 
 #include <string.h>

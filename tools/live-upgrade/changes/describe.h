@@ -2,7 +2,7 @@
 #ifndef LIVE_UPGRADE_CHANGES_DESCRIBE_H
 #define LIVE_UPGRADE_CHANGES_DESCRIBE_H
 
-#include "../plan.h"
+#include "plan.h"
 #include "nodes.h"
 
 typedef struct LuDescriber {

@@ -8,7 +8,6 @@
  * it goes to the new process in a file in memory.
  */
 #include "changes.h"
-#include "json.h"
 #include "option-edit.h"
 #include "qom.h"
 
