@@ -49,6 +49,17 @@ static void describe_chain(const QDict *image, GString *identity, GString *label
 	}
 }
 
+/*
+ * The machine's own drives (-hda, -cdrom, a floppy) have no id, and their devices are numbered in
+ * another way in each version; what names them is the interface: "ide1-cd0".
+ */
+static const char *drive_key(const QDict *info, const char *qdev)
+{
+	const char *device = qemu.qdict_get_try_str(info, "device");
+
+	return g_str_has_prefix(qdev, "/machine/unattached/") && device && *device ? device : qdev;
+}
+
 static void describe_drive(LmInventory *inventory, QDict *info)
 {
 	const char *qdev = qemu.qdict_get_try_str(info, "qdev");
@@ -58,6 +69,7 @@ static void describe_drive(LmInventory *inventory, QDict *info)
 
 	if (!qdev || !*qdev)
 		return; /* the guest does not see it */
+	qdev = drive_key(info, qdev);
 	if (!qemu.qdict_haskey(info, "inserted")) {
 		lm_inventory_add_trait(inventory, "drive", qdev, "no medium", NULL);
 		return;

@@ -4,6 +4,7 @@
 #include "versions.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static VmOptions in_version(const char *version)
 {
@@ -68,6 +69,29 @@ static void test_cores(LmTest *test, const void *arg)
 	options.root = version_root(arg);
 	destination = migrate_destination(test, &options, source);
 	info = migrate_ok(source, destination, ", 'ram': 'share'");
+}
+
+/* Drives of the machine itself: each version numbers their devices in its own way. */
+static void test_own_drives(LmTest *test, const void *arg)
+{
+	g_autofree char *image = lm_test_path(test, "image"),
+			*floppy = lm_test_path(test, "floppy");
+	g_autofree char *drive = g_strdup_printf("if=floppy,format=raw,file=%s", floppy);
+	const char *const extra[] = {"-cdrom", image, "-drive", drive, NULL};
+	VmOptions options = in_version(VERSION_7_2);
+	Vm *source, *destination;
+	G_GNUC_UNUSED g_autoptr(JsonNode) info = NULL;
+
+	for (guint i = 0; i < 2; i++) {
+		assert_true(g_file_set_contents(i ? floppy : image, "", 0, NULL));
+		assert_int_equal(truncate(i ? floppy : image, 1440 << 10), 0);
+	}
+	options.machine = "pc-i440fx-7.2";
+	options.extra = extra;
+	source = migrate_source(test, &options);
+	options.root = version_root(arg);
+	destination = migrate_destination(test, &options, source);
+	info = migrate_ok(source, destination, "");
 }
 
 static void test_chain(LmTest *test, const void *arg)
@@ -144,6 +168,8 @@ static const LmCase cases[] = {
 	LM_CASE(test_10_0_to_11_1),
 	LM_CASE_ARG(test_cores, VERSION_10_0),
 	LM_CASE_ARG(test_cores, VERSION_11_1),
+	LM_CASE_ARG(test_own_drives, VERSION_10_0),
+	LM_CASE_ARG(test_own_drives, VERSION_11_1),
 	LM_CASE(test_chain),
 	LM_CASE_ARG(test_chain, SHARED),
 	LM_CASE(test_back_from_11_1),
