@@ -72,10 +72,13 @@ static gboolean is_made_up(JsonNode *drive)
 
 static void ask_connections(Asked *asked, const char *path, const char *label)
 {
-	static const char *const names[] = {"parent_bus", "drive",  "netdev", "chardev",
-					    "iothread",	  "memdev", "mac",    "bootindex"};
+	static const char *const names[] = {"drive",  "netdev", "chardev",  "iothread",
+					    "memdev", "mac",	"bootindex"};
+	g_autofree char *bus = lu_qom_string(asked->qmp, path, "parent_bus");
 
 	answer(asked, g_strdup(label), lu_qom_string(asked->qmp, path, "type"));
+	/* Where the bus itself is may differ from version to version. */
+	answer(asked, g_strdup_printf("%s: bus", label), bus ? g_path_get_basename(bus) : NULL);
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
 		g_autoptr(JsonNode) value = lu_qom_get(asked->qmp, path, names[i]);
 
@@ -266,10 +269,12 @@ static void ask_node(Asked *asked, const LuNode *node, const char *label)
 static void ask_drive(Asked *asked, const LuNodes *nodes, JsonNode *drive)
 {
 	const LuNode *root = lu_drive_root(nodes, drive);
-	const char *device = lu_json_str(drive, "device");
+	const char *device = lu_json_str(drive, "device"), *qdev = lu_json_str(drive, "qdev");
 	g_autofree char *label = g_strconcat("drive ", lu_drive_key(drive), NULL);
 	g_autoptr(JsonNode) limits = lu_carry_limits(drive);
 
+	if (!root && (!qdev || !*qdev))
+		return; /* an empty place, which versions have more or less of */
 	answer(asked, g_strdup_printf("%s: name", label), g_strdup(device ? device : ""));
 	answer(asked, g_strdup_printf("%s: medium", label),
 	       root ? file_text(asked, root->file) : g_strdup("none"));

@@ -58,12 +58,12 @@ gboolean lu_node_has_name(const LuNode *node)
 	return *node->name != '#';
 }
 
-/* Its "qdev" is a path if the block device is a part of the device that has the id. */
+/* The devices of the machine itself are numbered anew in each version. */
 const char *lu_drive_key(JsonNode *drive)
 {
 	const char *qdev = lu_json_str(drive, "qdev"), *device = lu_json_str(drive, "device");
 
-	return qdev && *qdev ? qdev : device;
+	return device && *device ? device : qdev ? qdev : "";
 }
 
 LuNode *lu_drive_root(const LuNodes *nodes, JsonNode *drive)

@@ -45,7 +45,7 @@ const char *lu_nodes_name(const LuNodes *nodes, const char *name);
 LuNode *lu_node_child(const LuNode *node, const char *edge);
 gboolean lu_node_has_name(const LuNode *node);
 
-/* What names a drive: its device's id or path, or its own id. */
+/* What names a drive: its own id, or its device's id or path. */
 const char *lu_drive_key(JsonNode *drive);
 /* The node that a drive of query-block has; NULL: no medium. */
 LuNode *lu_drive_root(const LuNodes *nodes, JsonNode *drive);
