@@ -9,8 +9,9 @@
 		"pcie-root-port,id=rp0,slot=10,chassis=10", "-device",                             \
 		"{\"driver\": \"pcie-root-port\", \"id\": \"rp1\", \"slot\": 11, \"chassis\": "    \
 		"11}",                                                                             \
-		"-device", "virtio-scsi-pci,id=scsi", "-device", "virtio-serial-pci,id=vs",        \
-		"-device", "qemu-xhci,id=xhci"
+		"-device", "pcie-root-port,id=rp2,slot=12,chassis=12", "-device",                  \
+		"virtio-scsi-pci,id=scsi", "-device", "virtio-serial-pci,id=vs", "-device",        \
+		"qemu-xhci,id=xhci"
 
 Vm *changed_vm_of(LmTest *test, const char *binary, const char *const *more)
 {
@@ -228,6 +229,7 @@ void changed_plug(LmTest *test, Vm *vm)
 	change(vm, "device_add",
 	       "{'driver': 'virtserialport', 'id': 'port1', 'bus': 'vs.0', 'chardev': "
 	       "'char1', 'name': 'org.example.1'}");
+	change(vm, "device_add", "{'driver': 'virtio-rng-pci', 'id': 'rng1', 'bus': 'rp2'}");
 	change(vm, "device_add", "{'driver': 'usb-hub', 'id': 'hub1', 'bus': 'xhci.0'}");
 	change(vm, "device_add", "{'driver': 'usb-tablet', 'id': 'tab1', 'bus': 'xhci.0'}");
 	change(vm, "device_add", "{'driver': 'virtio-scsi-pci', 'id': 'ctl1', 'bus': 'rp0'}");

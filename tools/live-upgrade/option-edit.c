@@ -123,7 +123,8 @@ gboolean lu_option_has_tree(const LuOption *option, const char *dotted)
 
 static void put(LuOption *option, const char *dotted, const char *implied, JsonNode *value)
 {
-	g_autoptr(JsonNode) root = parse(option), owned = value;
+	g_autoptr(JsonNode) root = parse(option);
+	G_GNUC_UNUSED g_autoptr(JsonNode) owned = value;
 	g_autoptr(LuOpts) opts = NULL;
 	g_autofree char *text = NULL, *part = text_of(value);
 

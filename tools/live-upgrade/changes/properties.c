@@ -49,6 +49,18 @@ static JsonNode *list_of(LuQmp *qmp, GHashTable *lists, const char *type)
 	return list;
 }
 
+/* A part that the device made for itself, as virtio-rng its source. */
+static gboolean is_inside(const char *path, const char *type, JsonNode *value)
+{
+	gsize length = strlen(path);
+	const char *target;
+
+	if (!g_str_has_prefix(type, "link<"))
+		return FALSE;
+	target = json_node_get_string(value);
+	return target && !strncmp(target, path, length) && target[length] == '/';
+}
+
 GHashTable *lu_device_properties(LuQmp *qmp, GHashTable *lists, const char *path, const char *type)
 {
 	JsonNode *list = list_of(qmp, lists, type);
@@ -63,7 +75,7 @@ GHashTable *lu_device_properties(LuQmp *qmp, GHashTable *lists, const char *path
 		if (!name || !kind || is_own(name) || g_str_has_prefix(kind, "child<"))
 			continue;
 		value = lu_qom_get(qmp, path, name);
-		if (value &&
+		if (value && !is_inside(path, kind, value) &&
 		    is_worth_saying(name, kind, value, lu_json_member(entry, "default-value")))
 			g_hash_table_insert(properties, g_strdup(name), g_steal_pointer(&value));
 	}
