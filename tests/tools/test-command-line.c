@@ -4,6 +4,7 @@
 
 #include "command-line.h"
 #include "error.h"
+#include "option-edit.h"
 #include "opts.h"
 
 static void test_round_trip(void **state)
@@ -120,11 +121,48 @@ static void test_member(void **state)
 	assert_null(lu_option_member(&plain, "bus", "driver"));
 }
 
+/* The same edits of both kinds of text. */
+static void test_edit(void **state)
+{
+	static const struct {
+		const char *before, *after;
+	} edits[] = {
+		{"driver=qcow2,node-name=n,file.driver=file,file.filename=a,,b,cache.direct=on",
+		 "driver=qcow2,node-name=n,cache.direct=off,file=f,read-only=on"},
+		{"{\"driver\":\"qcow2\",\"node-name\":\"n\",\"file\":{\"driver\":\"file\","
+		 "\"filename\":\"a,b\"},\"cache\":{\"direct\":true}}",
+		 "{\"driver\":\"qcow2\",\"node-name\":\"n\",\"cache\":{\"direct\":false},"
+		 "\"file\":\"f\",\"read-only\":true}"},
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(edits); i++) {
+		LuOption option = {(char *)"blockdev", g_strdup(edits[i].before)};
+		g_autofree char *name = lu_option_get(&option, "file.filename", "driver");
+		g_autofree char *driver = lu_option_get(&option, "driver", "driver");
+
+		assert_string_equal(name, "a,b");
+		assert_string_equal(driver, "qcow2");
+		assert_true(lu_option_has_tree(&option, "file"));
+		assert_false(lu_option_has_tree(&option, "backing"));
+		assert_true(lu_option_get_bool(&option, "cache.direct"));
+		assert_false(lu_option_get_bool(&option, "read-only"));
+		assert_null(lu_option_get(&option, "file", "driver"));
+		lu_option_put_bool(&option, "cache.direct", "driver", FALSE);
+		lu_option_remove(&option, "file", "driver");
+		lu_option_remove(&option, "backing.file", "driver");
+		lu_option_put_string(&option, "file", "driver", "f");
+		lu_option_put_bool(&option, "read-only", "driver", TRUE);
+		assert_string_equal(option.value, edits[i].after);
+		g_free(option.value);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_round_trip), TEST(test_opts),	   TEST(test_bare_value_with_equal_sign),
 		TEST(test_parse),      TEST(test_unknown), TEST(test_member),
+		TEST(test_edit),
 	};
 
 	return cmocka_run_group_tests_name("tool-command-line", tests, NULL, NULL);

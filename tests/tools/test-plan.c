@@ -116,6 +116,33 @@ static void test_refused(void **state)
 	}
 }
 
+/* A new number is above all that the command line mentions, in any writing. */
+static void test_numbers(void **state)
+{
+	static const struct {
+		const char *arguments;
+		int number;
+	} lines[] = {
+		{"-m 64", 10},
+		{"-netdev tap,id=t,fd=27 -m 4096", 28},
+		{"-netdev tap,id=t,fds=27:31:29,vhostfds=40:41", 42},
+		{"-netdev '{\"type\": \"tap\", \"id\": \"t\", \"fd\": \"27\"}'", 28},
+		{"-object secret,id=s,file=/proc/self/fd/35 -add-fd fd=12,set=99", 36},
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(lines); i++) {
+		g_autofree char *text = g_strconcat("qemu ", lines[i].arguments, NULL);
+		LuPlan plan = {0};
+		g_auto(GStrv) argv = NULL;
+
+		assert_true(g_shell_parse_argv(text, NULL, &argv, NULL));
+		plan.line = lu_command_line_parse(argv, NULL);
+		assert_int_equal(lu_plan_number(&plan), lines[i].number);
+		assert_int_equal(lu_plan_number(&plan), lines[i].number + 1);
+		lu_command_line_free(plan.line);
+	}
+}
+
 static void test_paths(void **state)
 {
 	LuRunning *running = NULL;
@@ -135,7 +162,8 @@ static void test_paths(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {TEST(test_edited), TEST(test_refused), TEST(test_paths)};
+	const struct CMUnitTest tests[] = {TEST(test_edited), TEST(test_refused),
+					   TEST(test_numbers), TEST(test_paths)};
 
 	return cmocka_run_group_tests_name("tool-plan", tests, NULL, NULL);
 }
