@@ -412,6 +412,7 @@ static void test_versions(LmTest *test, const void *arg)
 			lm_test_note("no QEMU %s", needed[i]);
 			return;
 		}
+	tool_adopt(test);
 	binary = tool_qemu_version(test, VERSION_7_2);
 	vm = vm_with_disk(test, binary, path);
 	first = lm_test_path(test, "first");

@@ -92,13 +92,18 @@ static void kill_left(gpointer opaque)
 	}
 }
 
+void tool_adopt(LmTest *test)
+{
+	if (!test->cleanups->len)
+		lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
 Vm *tool_vm(LmTest *test, const VmOptions *options)
 {
 	Vm *vm;
 
-	if (!test->cleanups->len)
-		lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	tool_adopt(test);
 	vm = vm_spawn(test, options);
 	vm_assert_ready(vm);
 	return vm;

@@ -15,6 +15,8 @@ typedef struct Run {
 void run_clear(Run *run);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
 
+/* What the tool starts is killed at the end of the case; tool_vm does it. */
+void tool_adopt(LmTest *test);
 /* A VM whose monitor nobody holds: the tool is its client. Waits until its guest is at work. */
 Vm *tool_vm(LmTest *test, const VmOptions *options);
 
