@@ -106,9 +106,10 @@ static void test_unknown(void **state)
 
 static void test_member(void **state)
 {
-	LuOption plain = {(char *)"device", (char *)"virtio-net-pci,id=n,mac=1"};
-	LuOption json = {(char *)"device", (char *)"{\"driver\": \"e1000\", \"id\": \"n\"}"};
-	LuOption broken = {(char *)"device", (char *)"{nonsense"};
+	LuOption plain = {.name = (char *)"device", .value = (char *)"virtio-net-pci,id=n,mac=1"};
+	LuOption json = {.name = (char *)"device",
+			 .value = (char *)"{\"driver\": \"e1000\", \"id\": \"n\"}"};
+	LuOption broken = {.name = (char *)"device", .value = (char *)"{nonsense"};
 	g_autofree char *a = lu_option_member(&plain, "driver", "driver");
 	g_autofree char *b = lu_option_member(&json, "driver", "driver");
 	g_autofree char *c = lu_option_member(&json, "id", "driver");

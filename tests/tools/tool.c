@@ -57,14 +57,18 @@ static void kill_left(gpointer opaque)
 	}
 }
 
-Vm *tool_vm(LmTest *test, const VmOptions *options)
+Vm *tool_spawn(LmTest *test, const VmOptions *options)
 {
-	Vm *vm;
-
 	if (!test->cleanups->len)
 		lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	vm = vm_spawn(test, options);
+	return vm_spawn(test, options);
+}
+
+Vm *tool_vm(LmTest *test, const VmOptions *options)
+{
+	Vm *vm = tool_spawn(test, options);
+
 	vm_assert_ready(vm);
 	return vm;
 }

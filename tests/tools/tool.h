@@ -17,6 +17,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
 
 /* A VM whose monitor nobody holds: the tool is its client. Waits until its guest is at work. */
 Vm *tool_vm(LmTest *test, const VmOptions *options);
+/* The same, without waiting. */
+Vm *tool_spawn(LmTest *test, const VmOptions *options);
 
 /* Runs it with --json and these arguments, up to NULL; @fault is NULL or POINT:ACTION. */
 void tool_run(LmTest *test, Run *run, const char *fault, ...) G_GNUC_NULL_TERMINATED;

@@ -17,6 +17,7 @@ LuJournal *lu_journal_new(void)
 
 	journal->paths = lu_paths_new();
 	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
+	journal->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	return journal;
 }
 
@@ -34,6 +35,7 @@ void lu_journal_free(LuJournal *journal)
 	g_free(journal->status);
 	g_ptr_array_unref(journal->paths);
 	g_ptr_array_unref(journal->afterwards);
+	g_array_unref(journal->queues);
 	g_free(journal);
 }
 
@@ -65,7 +67,7 @@ char *lu_journal_text(const LuJournal *journal)
 {
 	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
 	g_autoptr(JsonObject) object = json_object_new();
-	JsonArray *afterwards = json_array_new();
+	JsonArray *afterwards = json_array_new(), *queues = json_array_new();
 
 	put(object, "step", journal->step);
 	json_object_set_int_member(object, "old-pid", journal->old_pid);
@@ -82,6 +84,10 @@ char *lu_journal_text(const LuJournal *journal)
 	for (guint i = 0; i < journal->afterwards->len; i++)
 		json_array_add_string_element(afterwards, journal->afterwards->pdata[i]);
 	json_object_set_array_member(object, "afterwards", afterwards);
+	for (guint i = 0; i < journal->queues->len; i++)
+		json_array_add_int_element(queues, g_array_index(journal->queues, int, i));
+	json_object_set_array_member(object, "queues", queues);
+	json_object_set_boolean_member(object, "kill-old", journal->kill_old);
 	json_node_set_object(node, object);
 	return json_to_string(node, TRUE);
 }
@@ -91,6 +97,7 @@ LuJournal *lu_journal_parse(const char *text)
 	g_autoptr(JsonNode) node = json_from_string(text, NULL);
 	JsonNode *paths = lu_json_member(node, "paths");
 	JsonNode *afterwards = lu_json_member(node, "afterwards");
+	JsonNode *queues = lu_json_member(node, "queues");
 	g_autoptr(LuJournal) journal = NULL;
 
 	if (!node || !lu_json_str(node, "step") || !lu_json_int(node, "old-pid"))
@@ -116,6 +123,12 @@ LuJournal *lu_journal_parse(const char *text)
 	for (guint i = 0; i < lu_json_length(afterwards); i++)
 		g_ptr_array_add(journal->afterwards,
 				json_node_dup_string(lu_json_element(afterwards, i)));
+	for (guint i = 0; i < lu_json_length(queues); i++) {
+		int number = (int)json_node_get_int(lu_json_element(queues, i));
+
+		g_array_append_val(journal->queues, number);
+	}
+	journal->kill_old = lu_json_bool(node, "kill-old");
 	return g_steal_pointer(&journal);
 }
 

@@ -3,46 +3,13 @@
 #include "json.h"
 #include "opts.h"
 #include "plan.h"
+#include "tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------ netdevs */
-
-/* "5", or "5:6:7" */
-static void hand_on(LuPlan *plan, const char *list, const char *what)
-{
-	g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
-
-	for (guint i = 0; numbers[i]; i++) {
-		int number = (int)g_ascii_strtoll(numbers[i], NULL, 10);
-
-		if (!g_ascii_isdigit(*numbers[i])) {
-			lu_plan_refuse(plan, "%s: descriptor %s is known by a name only", what,
-				       numbers[i]);
-			return;
-		}
-		lu_plan_descriptor(plan, number, number, what);
-	}
-}
-
-/* A descriptor of vhost serves the process that claimed it: the new one needs its own. */
-static void open_vhost(LuPlan *plan, const char *list, const char *what)
-{
-	g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
-
-	for (guint i = 0; numbers[i]; i++) {
-		int fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
-
-		if (fd < 0) {
-			lu_plan_refuse(plan, "%s: /dev/vhost-net: %s", what, g_strerror(errno));
-			return;
-		}
-		lu_descriptors_add(plan->descriptors, fd,
-				   (int)g_ascii_strtoll(numbers[i], NULL, 10));
-	}
-}
 
 /* The ports are the running process's until that ends, so forwarding begins then. */
 static void stop_forwarding(LuPlan *plan, LuOption *option, const char *what)
@@ -108,31 +75,23 @@ void lu_plan_forwards(LuPlan *plan)
 void lu_plan_netdev(LuPlan *plan, guint *at)
 {
 	static const char *const without_state[] = {"none", "nic", "hubport", NULL};
-	static const char *const vhost[] = {"vhostfd", "vhostfds"};
 	LuOption *option = plan->line->options->pdata[*at];
 	g_autofree char *what = g_strdup_printf("-%s %s", option->name, option->value);
 	g_autofree char *type = lu_option_member(option, "type", "type");
-	g_autofree char *fd = lu_option_member(option, "fd", "type");
-	g_autofree char *fds = lu_option_member(option, "fds", "type");
 
 	if (!type || g_strv_contains(without_state, type))
 		return;
-	if (fd || fds)
-		hand_on(plan, fd ? fd : fds, what);
-	else if (strcmp(type, "user"))
+	if (lu_tap_is(option)) {
+		lu_plan_tap(plan, option, what);
+	} else if (!strcmp(type, "user")) {
+		lu_plan_note(plan, "%s: the connections of user networking end", what);
+		stop_forwarding(plan, option, what);
+	} else {
 		lu_plan_refuse(plan,
 			       "%s: a %s back end that QEMU opened by itself cannot be "
 			       "handed over yet",
 			       what, type);
-	else
-		lu_plan_note(plan, "%s: the connections of user networking end", what);
-	for (guint i = 0; i < G_N_ELEMENTS(vhost); i++) {
-		g_autofree char *list = lu_option_member(option, vhost[i], "type");
-
-		if (list)
-			open_vhost(plan, list, what);
 	}
-	stop_forwarding(plan, option, what);
 }
 
 /* ---------------------------------------------------------------------- VNC */

@@ -254,6 +254,17 @@ static gboolean is_our_plugin(const LuOption *option)
 	return strstr(name, "localhost-migrate") != NULL;
 }
 
+static void set_stand_ins(LuPlan *plan, LuOpts *opts)
+{
+	g_autofree char *text = NULL;
+
+	if (!plan->stand_ins->len)
+		return;
+	g_ptr_array_add(plan->stand_ins, NULL);
+	text = g_strjoinv("/", (char **)plan->stand_ins->pdata);
+	lu_opts_set(opts, "stand-in", text);
+}
+
 /* The running one's arguments stay, but those of its own start. */
 static void set_plugin(LuPlan *plan, const LuPlanOptions *options)
 {
@@ -276,11 +287,13 @@ static void set_plugin(LuPlan *plan, const LuPlanOptions *options)
 	}
 	opts = lu_opts_parse(value, "file");
 	lu_opts_remove(opts, "incoming");
+	lu_opts_remove(opts, "stand-in");
 	if (!options->plugin)
 		lu_opts_remove(opts, "fault");
 	text = g_strconcat("unix:", options->incoming, NULL);
 	lu_opts_set(opts, "incoming", text);
 	g_free(text);
+	set_stand_ins(plan, opts);
 	text = lu_opts_text(opts);
 	lu_command_line_append(plan->line, "plugin", text);
 }
@@ -361,6 +374,8 @@ LuPlan *lu_plan_make(const LuRunning *running, const LuPlanOptions *options)
 	plan->refusals = g_ptr_array_new_with_free_func(g_free);
 	plan->notes = g_ptr_array_new_with_free_func(g_free);
 	plan->afterwards = g_ptr_array_new_with_free_func(g_free);
+	plan->stand_ins = g_ptr_array_new_with_free_func(g_free);
+	plan->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	plan->next_number = first_free_number(plan->line);
 	hand_on_stdio(plan);
 	if (running->qmp) {
@@ -392,6 +407,8 @@ void lu_plan_free(LuPlan *plan)
 	g_ptr_array_unref(plan->refusals);
 	g_ptr_array_unref(plan->notes);
 	g_ptr_array_unref(plan->afterwards);
+	g_ptr_array_unref(plan->stand_ins);
+	g_array_unref(plan->queues);
 	g_free(plan->qmp_temporary);
 	g_free(plan);
 }

@@ -34,6 +34,9 @@ typedef struct LuPlan {
 	GPtrArray *refusals;   /* of char *, one line each */
 	GPtrArray *notes;      /* what the guest or its clients lose */
 	GPtrArray *afterwards; /* QMP messages for the new process when the old one is gone */
+	GPtrArray *stand_ins;  /* of char *: "10:40", for the plugin's argument stand-in= */
+	GArray *queues;	       /* of int: the running one's, of tap devices, that get frames */
+	gboolean kill_old;     /* it must not end by itself: it would run downscripts */
 	char *qmp_temporary;   /* the monitor's name until it is renamed */
 	int next_number;
 	guint monitors, serials, parallels;
@@ -54,6 +57,8 @@ int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what);
 void lu_plan_chardev(LuPlan *plan, guint *at);
 void lu_plan_legacy_chardev(LuPlan *plan, guint *at);
 void lu_plan_fdsets(LuPlan *plan);
+/* plan-tap.c */
+void lu_plan_tap(LuPlan *plan, LuOption *option, const char *what);
 /* plan-net.c */
 void lu_plan_netdev(LuPlan *plan, guint *at);
 void lu_plan_forwards(LuPlan *plan);

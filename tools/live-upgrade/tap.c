@@ -198,6 +198,17 @@ static void take_line(const char *info, GArray *numbers, GPtrArray *interfaces)
 }
 
 /* " \ net0: index=0,type=tap,fd=27", a line for each queue; without the " \ " if no NIC has it. */
+gboolean lu_tap_has_nic(const LuRunning *running, const LuOption *option)
+{
+	g_autofree char *id = member(option, "id"), *text = NULL, *begin = NULL;
+
+	if (!running->qmp || !id)
+		return TRUE;
+	text = lu_qmp_hmp(running->qmp, "info network", NULL);
+	begin = g_strconcat("\n", id, ": index=", NULL);
+	return !text || (!g_str_has_prefix(text, begin + 1) && !strstr(text, begin));
+}
+
 GArray *lu_tap_find(const LuRunning *running, const char *id, GError **errp)
 {
 	g_autofree char *text = lu_qmp_hmp(running->qmp, "info network", errp);

@@ -8,8 +8,11 @@
 /* Whether this -netdev, -nic or -net is a tap device that QEMU opened, or was given. */
 gboolean lu_tap_is(const LuOption *option);
 
+/* Whether a NIC of the guest uses it, or that is not known. */
+gboolean lu_tap_has_nic(const LuRunning *running, const LuOption *option);
+
 /*
- * All of these return an array of int, the numbers in the running process, one for each queue and
+ * Both return an array of int, the numbers in the running process, one for each queue and
  * in their order; the caller's. NULL with an error if they cannot be told for certain.
  */
 

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a Linux guest with lm.net=1 talks to, from this process: an echo server for its stream of
+ * TCP (the guest compares what comes back), and a ping every 10 ms. Each function fails the case
+ * itself.
+ */
+#ifndef LM_TRAFFIC_H
+#define LM_TRAFFIC_H
+
+#include "harness.h"
+
+typedef struct Traffic Traffic;
+
+typedef struct TrafficReport {
+	guint sent, lost, twice; /* pings; lost: no answer within a second */
+	double longest_ms;	 /* between two answers */
+	guint connections;	 /* that the echo server accepted */
+	guint64 echoed_bytes;
+} TrafficReport;
+
+/* An echo server at @address; ended with the case. */
+Traffic *traffic_serve(LmTest *test, const char *address, int port);
+/* Pings @address until traffic_stop, once the first answer has come. */
+void traffic_ping(Traffic *traffic, const char *address);
+TrafficReport traffic_stop(Traffic *traffic);
+void traffic_note(const char *about, const TrafficReport *report);
+
+#endif
