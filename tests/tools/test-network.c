@@ -7,11 +7,14 @@
 #include "running.h"
 #include "tool.h"
 #include "traffic.h"
+#include "versions.h"
 
 #include <net/if.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -35,7 +38,7 @@ static Vm *boot(LmTest *test, const char *const *extra)
 	g_autoptr(GError) error = NULL;
 	Vm *vm = tool_spawn(test, &options);
 
-	serial_wait_beats(vm->serial_path, 5, LINUX_BOOT_MS, NULL, &error);
+	serial_wait_beats(vm->serial_path, 5, 60000, NULL, &error);
 	must(error);
 	return vm;
 }
@@ -56,20 +59,71 @@ static guint64 net_value(const Vm *vm, const char *name)
 
 typedef struct TapCase {
 	const char *netdev, *device;
-	const char *way;
-	guint upgrades;
+	guint smp;
+	const char *version; /* of the new QEMU; NULL: the installed one */
+	const char *way;     /* NULL: auto */
+	const char *fault;   /* in the new process; NULL: two upgrades */
+	gboolean bridge, scripts;
 } TapCase;
 
-static char *make_scripts(LmTest *test, char **log)
+/* Interfaces of one name are made by one case after the other. */
+static void script_run(LmTest *test, const char *text)
+{
+	g_autofree char *script = tool_script(test, "script", "set -e\n%s\n", text);
+	g_auto(Run) run = {0};
+
+	tool_run_argv(test, &run, (const char *const[]){script, "script", NULL}, NULL);
+	if (run.status)
+		fail_msg("%s", run.err);
+}
+
+/* The helper asks /etc/qemu/bridge.conf, which is put into a layer over /etc for this. */
+static void make_bridge(LmTest *test)
+{
+	g_autofree char *layer = lm_test_path(test, "layer");
+	g_autofree char *text = g_strdup_printf(
+		"ip link add lmbr0 type bridge\nip addr add " HOST "/24 dev lmbr0\n"
+		"ip link set lmbr0 up\nmkdir %s\nmount -t tmpfs none %s\nmkdir %s/u %s/w\n"
+		"mount -t overlay none -o lowerdir=/etc,upperdir=%s/u,workdir=%s/w /etc\n"
+		"mkdir -p /etc/qemu\necho allow lmbr0 >/etc/qemu/bridge.conf\n",
+		layer, layer, layer, layer, layer, layer);
+
+	script_run(test, text);
+}
+
+static void remove_bridge(gpointer opaque)
+{
+	g_autofree char *layer = opaque;
+
+	umount2("/etc", MNT_DETACH);
+	umount2(layer, MNT_DETACH);
+	if (system("ip link del lmbr0"))
+		lm_test_note("the bridge stays");
+}
+
+static char *make_scripts(LmTest *test, const char *log)
 {
 	g_autofree char *up = NULL, *down = NULL;
 
-	*log = lm_test_path(test, "scripts.log");
 	up = tool_script(test, "up",
 			 "echo up $1 >>%s\nip addr add " HOST "/24 dev $1\nip link set $1 up\n",
-			 *log);
-	down = tool_script(test, "down", "echo down $1 >>%s\nip link set $1 down\n", *log);
-	return g_strdup_printf("script=%s,downscript=%s", up, down);
+			 log);
+	down = tool_script(test, "down", "echo down $1 >>%s\nip link set $1 down\n", log);
+	return g_strdup_printf(",script=%s,downscript=%s", up, down);
+}
+
+static Vm *boot_tap(LmTest *test, const TapCase *tap, const char *log)
+{
+	g_autofree char *scripts = tap->bridge ? g_strdup("") : make_scripts(test, log);
+	g_autofree char *netdev = g_strconcat(tap->netdev, scripts, NULL);
+	g_autofree char *smp = g_strdup_printf("%u", MAX(tap->smp, 1));
+	const char *const extra[] = {"-netdev", netdev, "-device", tap->device, "-smp", smp, NULL};
+
+	if (tap->bridge) {
+		lm_test_cleanup_later(test, remove_bridge, lm_test_path(test, "layer"));
+		make_bridge(test);
+	}
+	return boot(test, extra);
 }
 
 static void assert_talked(Vm *vm, const TrafficReport *report, guint64 trips_before)
@@ -82,38 +136,102 @@ static void assert_talked(Vm *vm, const TrafficReport *report, guint64 trips_bef
 	assert_true(report->longest_ms < LONGEST_MAX);
 }
 
+static void upgrade(LmTest *test, Vm *vm, const char *binary, const char *way)
+{
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", binary, "--way",
+		 way ? way : "auto", NULL);
+	tool_assert_upgraded(vm, &run);
+}
+
 static void test_tap(LmTest *test, const void *arg)
 {
 	const TapCase *tap = arg;
-	g_autofree char *log = NULL, *scripts = make_scripts(test, &log), *said = NULL;
-	g_autofree char *netdev = g_strdup_printf("%s,%s", tap->netdev, scripts);
-	const char *const extra[] = {"-netdev", netdev, "-device", tap->device, NULL};
+	g_autofree char *binary = tool_qemu_of(test, tap->version);
+	g_autofree char *log = lm_test_path(test, "scripts.log"), *said = NULL;
+	TrafficReport report;
+	Traffic *traffic;
+	guint64 trips;
+	Vm *vm;
+
+	if (!binary) {
+		lm_test_note("no QEMU %s", tap->version);
+		return;
+	}
+	traffic = traffic_serve(test, HOST, 7);
+	vm = boot_tap(test, tap, log);
+	traffic_ping(traffic, GUEST);
+	trips = net_value(vm, " net ");
+	upgrade(test, vm, binary, tap->way);
+	if (!tap->version)
+		upgrade(test, vm, binary, tap->way);
+	report = traffic_stop(traffic);
+	traffic_note(test->test_case->name, &report);
+	assert_talked(vm, &report, trips);
+	if (tap->bridge) {
+		assert_true(report.announcements > 0);
+		return;
+	}
+	assert_true(g_file_get_contents(log, &said, NULL, NULL));
+	assert_string_equal(said, "up lmtap0\n");
+}
+
+/* The new process fails when it has the tap device already, or only rehearses. */
+static void test_tap_stays(LmTest *test, const void *arg)
+{
+	const TapCase *tap = arg;
+	g_autofree char *log = lm_test_path(test, "scripts.log");
+	g_autofree char *plugin =
+		g_strdup_printf("%s%s%s", lm_test_env("LM_PLUGIN"), tap->fault ? ",fault=" : "",
+				tap->fault ? tap->fault : "");
 	Traffic *traffic = traffic_serve(test, HOST, 7);
-	Vm *vm = boot(test, extra);
+	Vm *vm = boot_tap(test, tap, log);
+	g_auto(Run) run = {0};
 	TrafficReport report;
 	guint64 trips;
 
 	traffic_ping(traffic, GUEST);
 	trips = net_value(vm, " net ");
-	for (guint i = 0; i < tap->upgrades; i++) {
-		g_auto(Run) run = {0};
-
-		tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--way",
-			 tap->way, NULL);
-		tool_assert_upgraded(vm, &run);
-	}
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 plugin, tap->fault ? "--quiet" : "--rehearse", NULL);
+	assert_int_equal(run.status, tap->fault ? 3 : 0);
 	report = traffic_stop(traffic);
 	traffic_note(test->test_case->name, &report);
+	tool_assert_untouched(vm);
 	assert_talked(vm, &report, trips);
-	assert_true(g_file_get_contents(log, &said, NULL, NULL));
-	assert_string_equal(said, "up lmtap0\n");
+	/* And then it goes. */
+	upgrade(test, vm, tool_qemu(), NULL);
+	trips = net_value(vm, " net ");
+	g_usleep(500000);
+	assert_true(net_value(vm, " net ") > trips);
+	assert_int_equal(net_value(vm, " netreset "), 0);
 }
 
-static const TapCase virtio = {"tap,id=n0,ifname=lmtap0",
-			       "virtio-net-pci,netdev=n0,romfile=", "auto", 2};
+#define TAP    "tap,id=n0,ifname=lmtap0"
+#define NIC    "virtio-net-pci,netdev=n0,romfile="
+#define NIC_MQ NIC ",mq=on,vectors=6"
+
+static const TapCase one = {.netdev = TAP, .device = NIC};
+static const TapCase flipped = {.netdev = TAP, .device = NIC, .way = "flip"};
+static const TapCase to_10_0 = {.netdev = TAP, .device = NIC, .version = VERSION_10_0};
+static const TapCase to_11_1 = {.netdev = TAP, .device = NIC, .version = VERSION_11_1};
+static const TapCase all_queues = {.netdev = TAP ",queues=2", .device = NIC_MQ, .smp = 2};
+static const TapCase some_queues = {.netdev = TAP ",queues=2", .device = NIC_MQ};
+static const TapCase bridge = {.netdev = "bridge,id=n0,br=lmbr0", .device = NIC, .bridge = TRUE};
+static const TapCase failing = {
+	.netdev = TAP ",queues=2", .device = NIC_MQ, .smp = 2, .fault = "commit:fail"};
 
 static const LmCase cases[] = {
-	{"test_tap virtio", test_tap, &virtio},
+	{"test_tap", test_tap, &one},
+	{"test_tap flip", test_tap, &flipped},
+	{"test_tap to 10.0", test_tap, &to_10_0},
+	{"test_tap to 11.1", test_tap, &to_11_1},
+	{"test_tap queues", test_tap, &all_queues},
+	{"test_tap queues of which one is used", test_tap, &some_queues},
+	{"test_tap bridge", test_tap, &bridge},
+	{"test_tap_stays failing", test_tap_stays, &failing},
+	{"test_tap_stays rehearsed", test_tap_stays, &one},
 };
 
 int main(int argc, char **argv)
@@ -124,8 +242,9 @@ int main(int argc, char **argv)
 
 	if (missing)
 		return lm_test_skip("%s is not set", missing);
-	if (geteuid() || unshare(CLONE_NEWNET) < 0)
+	if (geteuid() || unshare(CLONE_NEWNET | CLONE_NEWNS) < 0)
 		return lm_test_skip("must be root");
+	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ioctl(fd, SIOCSIFFLAGS, &lo);
 	close(fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tool.h"
 #include "running.h"
+#include "versions.h"
 
 #include <signal.h>
 #include <string.h>
@@ -26,6 +27,23 @@ const char *tool_qemu(void)
 								  : "qemu-system-x86_64");
 	assert_non_null(path);
 	return path;
+}
+
+/* One of another root runs here by its own loader, so that it sees what the running one sees. */
+char *tool_qemu_of(LmTest *test, const char *version)
+{
+	const char *root = version_root(version);
+
+	if (!version_is_here(version))
+		return NULL;
+	if (!root)
+		return g_strdup(tool_qemu());
+	return tool_script(test, "qemu-other",
+			   "r=%s\nexec $r/lib64/ld-linux-x86-64.so.2 --library-path "
+			   "$r/usr/lib/x86_64-linux-gnu:$r/usr/lib/x86_64-linux-gnu/pulseaudio "
+			   "$r/usr/bin/qemu-system-x86_64 -L $r/usr/share/qemu "
+			   "-L $r/usr/share/seabios \"$@\"\n",
+			   root);
 }
 
 /* ------------------------------------------------------------------ processes */
@@ -59,8 +77,7 @@ static void kill_left(gpointer opaque)
 
 Vm *tool_spawn(LmTest *test, const VmOptions *options)
 {
-	if (!test->cleanups->len)
-		lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
+	lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	return vm_spawn(test, options);
 }

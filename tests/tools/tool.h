@@ -26,6 +26,8 @@ void tool_run(LmTest *test, Run *run, const char *fault, ...) G_GNUC_NULL_TERMIN
 void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp);
 /* LM_QEMU, as a path. */
 const char *tool_qemu(void);
+/* A program that is the QEMU of this version (versions.h); the caller's, NULL if there is none. */
+char *tool_qemu_of(LmTest *test, const char *version);
 
 /* An executable script in the case's folder; the caller's path. */
 char *tool_script(LmTest *test, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -2,7 +2,7 @@
 #include "traffic.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
+#include <net/ethernet.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
@@ -19,7 +19,7 @@
 struct Traffic {
 	gint stop, stop_ping;
 	GThread *server, *pinger;
-	int listener, icmp;
+	int listener, icmp, rarp;
 	struct sockaddr_in guest;
 	TrafficReport report;
 	guint8 answers[PINGS_MAX];
@@ -167,6 +167,7 @@ static void end(gpointer opaque)
 		g_thread_join(traffic->pinger);
 	close(traffic->listener);
 	close(traffic->icmp);
+	close(traffic->rarp);
 	g_free(traffic);
 }
 
@@ -178,6 +179,8 @@ Traffic *traffic_serve(LmTest *test, const char *address, int port)
 
 	inet_pton(AF_INET, address, &at.sin_addr);
 	traffic->icmp = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
+	traffic->rarp =
+		socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_RARP));
 	traffic->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	setsockopt(traffic->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	setsockopt(traffic->listener, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one));
@@ -213,13 +216,15 @@ TrafficReport traffic_stop(Traffic *traffic)
 	g_atomic_int_set(&traffic->stop_ping, 1);
 	g_thread_join(traffic->pinger);
 	traffic->pinger = NULL;
+	while (recv(traffic->rarp, &(char){0}, 1, 0) >= 0)
+		traffic->report.announcements++;
 	return traffic->report;
 }
 
 void traffic_note(const char *about, const TrafficReport *report)
 {
 	lm_test_note("%s: %u pings, %u lost, %u twice; longest time without an answer %.1f ms; "
-		     "%u connections, %" G_GUINT64_FORMAT " KiB echoed",
+		     "%u announcements; %u connections, %" G_GUINT64_FORMAT " KiB echoed",
 		     about, report->sent, report->lost, report->twice, report->longest_ms,
-		     report->connections, report->echoed_bytes >> 10);
+		     report->announcements, report->connections, report->echoed_bytes >> 10);
 }

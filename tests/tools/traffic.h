@@ -16,6 +16,7 @@ typedef struct TrafficReport {
 	double longest_ms;	 /* between two answers */
 	guint connections;	 /* that the echo server accepted */
 	guint64 echoed_bytes;
+	guint announcements; /* RARP frames of the guest's, as QEMU sends for it */
 } TrafficReport;
 
 /* An echo server at @address; ended with the case. */
