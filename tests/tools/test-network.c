@@ -11,12 +11,16 @@
 
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <glib/gstdio.h>
 
 #define GUEST "10.0.2.15"
 #define HOST  "10.0.2.100"
@@ -24,6 +28,7 @@
 #define APPEND                                                                                     \
 	"console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off nokaslr "        \
 	"lm.mib=64 lm.net=1"
+#define NIC "virtio-net-pci,netdev=n0,romfile="
 /* Generous: a busy machine stops a guest for longer than an upgrade does. */
 #define LOST_MAX    5
 #define LONGEST_MAX 2000
@@ -208,8 +213,105 @@ static void test_tap_stays(LmTest *test, const void *arg)
 	assert_int_equal(net_value(vm, " netreset "), 0);
 }
 
+/* ----------------------------------------------------------------------- passt */
+
+/* Traffic between passt and the echo server stays on a device that leads nowhere. */
+#define PASST_NETWORK                                                                              \
+	"ip link add lmdummy0 type bridge\nip addr add " HOST "/24 dev lmdummy0\n"                  \
+	"ip link set lmdummy0 up\nip route add default via 10.0.2.2 dev lmdummy0\n"
+
+static void remove_dummy(gpointer opaque)
+{
+	if (system("ip link del lmdummy0"))
+		lm_test_note("lmdummy0 stays");
+}
+
+static void end_passt(gpointer pid)
+{
+	kill(GPOINTER_TO_INT(pid), SIGKILL);
+	waitpid(GPOINTER_TO_INT(pid), NULL, 0);
+}
+
+static gboolean is_there(void *path)
+{
+	return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* It becomes nobody, and makes its socket in a folder of that one's. */
+static char *start_passt(LmTest *test, const char *more)
+{
+	g_autofree char *folder = lm_test_path(test, "passt");
+	char *path = g_build_filename(folder, "socket", NULL);
+	const char *const argv[] = {"passt", "-f", "-s",       path, "-a",	 GUEST, "-n",
+				    "24",    "-g", "10.0.2.2", "-i", "lmdummy0", more,	NULL};
+	g_autoptr(GError) error = NULL;
+	GPid pid;
+
+	chmod(test->dir, 0711);
+	assert_int_equal(g_mkdir(folder, 0777), 0);
+	assert_int_equal(chown(folder, 65534, 65534), 0);
+	g_spawn_async(NULL, (char **)argv, NULL,
+		      G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL,
+		      NULL, NULL, &pid, &error);
+	must(error);
+	lm_test_cleanup_later(test, end_passt, GINT_TO_POINTER((int)pid));
+	assert_true(lm_wait_until(is_there, path, LM_WAIT_MS));
+	return path;
+}
+
+static Vm *boot_passt(LmTest *test, const char *more)
+{
+	g_autofree char *path = NULL, *netdev = NULL;
+	const char *extra[] = {"-netdev", NULL, "-device", NIC, NULL};
+
+	lm_test_cleanup_later(test, remove_dummy, NULL);
+	script_run(test, PASST_NETWORK);
+	path = start_passt(test, more);
+	netdev = g_strdup_printf("stream,id=n0,server=off,addr.type=unix,addr.path=%s", path);
+	extra[1] = netdev;
+	return boot(test, extra);
+}
+
+/* The guest's connections live in passt, which goes on. */
+static void test_passt(LmTest *test, const void *arg)
+{
+	g_autofree char *binary = tool_qemu_of(test, arg);
+	Traffic *traffic;
+	TrafficReport report;
+	guint64 trips;
+	Vm *vm;
+
+	if (!binary) {
+		lm_test_note("no QEMU %s", (const char *)arg);
+		return;
+	}
+	traffic = traffic_serve(test, HOST, 7);
+	vm = boot_passt(test, NULL);
+	traffic_begin(traffic);
+	trips = net_value(vm, " net ");
+	upgrade(test, vm, binary, NULL);
+	if (!arg)
+		upgrade(test, vm, binary, NULL);
+	report = traffic_stop(traffic);
+	traffic_note(test->test_case->name, &report);
+	assert_true(net_value(vm, " net ") > trips);
+	assert_int_equal(net_value(vm, " netreset "), 0);
+	assert_int_equal(report.connections, 1);
+	assert_true(report.silent_ms < LONGEST_MAX);
+}
+
+static void test_passt_one_off(LmTest *test, const void *arg)
+{
+	Vm *vm = boot_passt(test, "--one-off");
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), "--one-off");
+	tool_assert_untouched(vm);
+}
+
 #define TAP    "tap,id=n0,ifname=lmtap0"
-#define NIC    "virtio-net-pci,netdev=n0,romfile="
 #define NIC_MQ NIC ",mq=on,vectors=6"
 
 static const TapCase one = {.netdev = TAP, .device = NIC};
@@ -232,6 +334,10 @@ static const LmCase cases[] = {
 	{"test_tap bridge", test_tap, &bridge},
 	{"test_tap_stays failing", test_tap_stays, &failing},
 	{"test_tap_stays rehearsed", test_tap_stays, &one},
+	{"test_passt", test_passt, VERSION_INSTALLED},
+	{"test_passt to 10.0", test_passt, VERSION_10_0},
+	{"test_passt to 11.1", test_passt, VERSION_11_1},
+	LM_CASE(test_passt_one_off),
 };
 
 int main(int argc, char **argv)

@@ -21,11 +21,23 @@ struct Traffic {
 	GThread *server, *pinger;
 	int listener, icmp, rarp;
 	struct sockaddr_in guest;
+	gint measuring;
+	gint64 last_echo_us;
 	TrafficReport report;
 	guint8 answers[PINGS_MAX];
 };
 
 /* ------------------------------------------------------------------------ echo */
+
+static void note_echo(Traffic *traffic)
+{
+	gint64 now_us = g_get_monotonic_time();
+
+	if (g_atomic_int_get(&traffic->measuring) && traffic->last_echo_us)
+		traffic->report.silent_ms = MAX(traffic->report.silent_ms,
+						(double)(now_us - traffic->last_echo_us) / 1000);
+	traffic->last_echo_us = now_us;
+}
 
 static gboolean echo(Traffic *traffic, int fd)
 {
@@ -39,6 +51,7 @@ static gboolean echo(Traffic *traffic, int fd)
 			return FALSE;
 		done += sent;
 	}
+	note_echo(traffic);
 	traffic->report.echoed_bytes += got > 0 ? (guint64)got : 0;
 	return got > 0;
 }
@@ -201,20 +214,36 @@ static gboolean answers(void *opaque)
 	return take_answer(traffic) >= 0;
 }
 
+static gboolean has_echoed(void *opaque)
+{
+	const Traffic *traffic = opaque;
+
+	return traffic->report.echoed_bytes > 0;
+}
+
+void traffic_begin(Traffic *traffic)
+{
+	assert_true(lm_wait_until(has_echoed, traffic, FIRST_MS));
+	g_atomic_int_set(&traffic->measuring, 1);
+	g_usleep(500000); /* what comes before counts as well as what comes after */
+}
+
 void traffic_ping(Traffic *traffic, const char *address)
 {
 	traffic->guest.sin_family = AF_INET;
 	inet_pton(AF_INET, address, &traffic->guest.sin_addr);
 	assert_true(lm_wait_until(answers, traffic, FIRST_MS));
 	traffic->pinger = g_thread_new("ping", ping, traffic);
-	g_usleep(500000); /* what comes before counts as well as what comes after */
+	traffic_begin(traffic);
 }
 
 TrafficReport traffic_stop(Traffic *traffic)
 {
 	g_usleep(1000000);
 	g_atomic_int_set(&traffic->stop_ping, 1);
-	g_thread_join(traffic->pinger);
+	g_atomic_int_set(&traffic->measuring, 0);
+	if (traffic->pinger)
+		g_thread_join(traffic->pinger);
 	traffic->pinger = NULL;
 	while (recv(traffic->rarp, &(char){0}, 1, 0) >= 0)
 		traffic->report.announcements++;
@@ -224,7 +253,9 @@ TrafficReport traffic_stop(Traffic *traffic)
 void traffic_note(const char *about, const TrafficReport *report)
 {
 	lm_test_note("%s: %u pings, %u lost, %u twice; longest time without an answer %.1f ms; "
-		     "%u announcements; %u connections, %" G_GUINT64_FORMAT " KiB echoed",
+		     "%u announcements; %u connections, %" G_GUINT64_FORMAT
+		     " KiB echoed, at most %.1f ms apart",
 		     about, report->sent, report->lost, report->twice, report->longest_ms,
-		     report->announcements, report->connections, report->echoed_bytes >> 10);
+		     report->announcements, report->connections, report->echoed_bytes >> 10,
+		     report->silent_ms);
 }

@@ -16,12 +16,15 @@ typedef struct TrafficReport {
 	double longest_ms;	 /* between two answers */
 	guint connections;	 /* that the echo server accepted */
 	guint64 echoed_bytes;
+	double silent_ms;    /* the longest time without anything to echo, since the ping began */
 	guint announcements; /* RARP frames of the guest's, as QEMU sends for it */
 } TrafficReport;
 
 /* An echo server at @address; ended with the case. */
 Traffic *traffic_serve(LmTest *test, const char *address, int port);
-/* Pings @address until traffic_stop, once the first answer has come. */
+/* Waits for the guest's first stream, and measures from then on. */
+void traffic_begin(Traffic *traffic);
+/* Also pings @address, once the first answer has come. */
 void traffic_ping(Traffic *traffic, const char *address);
 TrafficReport traffic_stop(Traffic *traffic);
 void traffic_note(const char *about, const TrafficReport *report);

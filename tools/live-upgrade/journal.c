@@ -2,6 +2,7 @@
 #include "journal.h"
 #include "error.h"
 #include "plan.h"
+#include "reconnect.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,6 +19,7 @@ LuJournal *lu_journal_new(void)
 	journal->paths = lu_paths_new();
 	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
 	journal->queues = g_array_new(FALSE, FALSE, sizeof(int));
+	journal->connections = lu_connections_new();
 	return journal;
 }
 
@@ -36,6 +38,7 @@ void lu_journal_free(LuJournal *journal)
 	g_ptr_array_unref(journal->paths);
 	g_ptr_array_unref(journal->afterwards);
 	g_array_unref(journal->queues);
+	g_ptr_array_unref(journal->connections);
 	g_free(journal);
 }
 
@@ -58,6 +61,22 @@ static JsonArray *path_array(const LuJournal *journal)
 		put(object, "what", path->what);
 		put(object, "path", path->path);
 		put(object, "temporary", path->temporary);
+		json_array_add_object_element(array, object);
+	}
+	return array;
+}
+
+static JsonArray *connection_array(const LuJournal *journal)
+{
+	JsonArray *array = json_array_new();
+
+	for (guint i = 0; i < journal->connections->len; i++) {
+		const LuConnection *connection = journal->connections->pdata[i];
+		JsonObject *object = json_object_new();
+
+		put(object, "path", connection->path);
+		json_object_set_int_member(object, "old", connection->old);
+		json_object_set_int_member(object, "new", connection->new);
 		json_array_add_object_element(array, object);
 	}
 	return array;
@@ -87,9 +106,29 @@ char *lu_journal_text(const LuJournal *journal)
 	for (guint i = 0; i < journal->queues->len; i++)
 		json_array_add_int_element(queues, g_array_index(journal->queues, int, i));
 	json_object_set_array_member(object, "queues", queues);
+	json_object_set_array_member(object, "connections", connection_array(journal));
 	json_object_set_boolean_member(object, "kill-old", journal->kill_old);
 	json_node_set_object(node, object);
 	return json_to_string(node, TRUE);
+}
+
+static void parse_network(LuJournal *journal, JsonNode *node)
+{
+	JsonNode *queues = lu_json_member(node, "queues");
+	JsonNode *connections = lu_json_member(node, "connections");
+
+	for (guint i = 0; i < lu_json_length(queues); i++) {
+		int number = (int)json_node_get_int(lu_json_element(queues, i));
+
+		g_array_append_val(journal->queues, number);
+	}
+	for (guint i = 0; i < lu_json_length(connections); i++) {
+		JsonNode *connection = lu_json_element(connections, i);
+
+		lu_connections_add(journal->connections, lu_json_str(connection, "path"),
+				   (int)lu_json_int(connection, "old"),
+				   (int)lu_json_int(connection, "new"));
+	}
 }
 
 LuJournal *lu_journal_parse(const char *text)
@@ -97,7 +136,6 @@ LuJournal *lu_journal_parse(const char *text)
 	g_autoptr(JsonNode) node = json_from_string(text, NULL);
 	JsonNode *paths = lu_json_member(node, "paths");
 	JsonNode *afterwards = lu_json_member(node, "afterwards");
-	JsonNode *queues = lu_json_member(node, "queues");
 	g_autoptr(LuJournal) journal = NULL;
 
 	if (!node || !lu_json_str(node, "step") || !lu_json_int(node, "old-pid"))
@@ -123,11 +161,7 @@ LuJournal *lu_journal_parse(const char *text)
 	for (guint i = 0; i < lu_json_length(afterwards); i++)
 		g_ptr_array_add(journal->afterwards,
 				json_node_dup_string(lu_json_element(afterwards, i)));
-	for (guint i = 0; i < lu_json_length(queues); i++) {
-		int number = (int)json_node_get_int(lu_json_element(queues, i));
-
-		g_array_append_val(journal->queues, number);
-	}
+	parse_network(journal, node);
 	journal->kill_old = lu_json_bool(node, "kill-old");
 	return g_steal_pointer(&journal);
 }

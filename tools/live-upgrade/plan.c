@@ -131,17 +131,31 @@ static void refuse_drive(LuPlan *plan, guint *at)
 }
 
 /* What has state outside of QEMU that serves one process at a time. */
+static const struct {
+	const char *prefix, *why;
+} foreign_devices[] = {
+	{"vfio-", "the device serves one QEMU at a time"},
+	{"vhost-user-",
+	 "its back end serves one QEMU at a time: unplug it (device_del) and plug it "
+	 "again afterwards, with a new back end"},
+	{"vhost-vsock", "the guest's address belongs to the running process"},
+	{"vhost-vdpa", "the device serves one QEMU at a time"},
+	{"vhost-scsi", "its target serves one QEMU at a time"},
+	{"virtio-mem", "the plugin does not carry its state"},
+	{"usb-host", "the device serves one QEMU at a time"},
+	{"ivshmem-", "its peers know the running process only"},
+	{"tpm-", "its state is in another process, which serves one QEMU at a time"},
+};
+
 static void refuse_device(LuPlan *plan, guint *at)
 {
-	static const char *const prefixes[] = {"vfio-",	     "vhost-user-", "vhost-vsock",
-					       "virtio-mem", "usb-host",    "ivshmem-",
-					       "tpm-",	     "vhost-vdpa",  "vhost-scsi"};
 	LuOption *option = plan->line->options->pdata[*at];
 	g_autofree char *driver = lu_option_member(option, "driver", "driver");
 
-	for (guint i = 0; driver && i < G_N_ELEMENTS(prefixes); i++)
-		if (g_str_has_prefix(driver, prefixes[i]))
-			lu_plan_refuse(plan, "-device %s cannot be handed over", option->value);
+	for (guint i = 0; driver && i < G_N_ELEMENTS(foreign_devices); i++)
+		if (g_str_has_prefix(driver, foreign_devices[i].prefix))
+			lu_plan_refuse(plan, "-device %s cannot be handed over: %s", option->value,
+				       foreign_devices[i].why);
 }
 
 static void refuse_option(LuPlan *plan, guint *at)
@@ -329,26 +343,28 @@ static gboolean names_machine(const LuCommandLine *line)
 	return FALSE;
 }
 
-/* Numbers that the command line mentions are theirs; new ones come above. */
+/*
+ * Numbers that the command line mentions are theirs; new ones come above. "fd=5", "fds=5:6",
+ * "addr.str=5", and the same in JSON.
+ */
 static int first_free_number(const LuCommandLine *line)
 {
+	g_autoptr(GRegex) regex =
+		g_regex_new("(?:fds?|str)\"?\\s*[=:]\\s*\"?([0-9]+(?::[0-9]+)*)", 0, 0, NULL);
 	int highest = 9;
 
 	for (guint i = 0; i < line->options->len; i++) {
 		const LuOption *option = line->options->pdata[i];
+		g_autoptr(GMatchInfo) match = NULL;
 
-		for (const char *at = option->value; at && (at = strstr(at, "fd")); at++) {
-			gsize skip = strcspn(at, "=,");
+		g_regex_match(regex, option->value ? option->value : "", 0, &match);
+		for (; g_match_info_matches(match); g_match_info_next(match, NULL)) {
+			g_autofree char *list = g_match_info_fetch(match, 1);
+			g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
 
-			for (const char *n = at[skip] == '=' ? at + skip + 1 : NULL;
-			     n && g_ascii_isdigit(*n); n++) {
-				char *end;
-
-				highest = MAX(highest, (int)MIN(strtol(n, &end, 10), 4096));
-				n = end;
-				if (*n != ':')
-					break;
-			}
+			for (guint j = 0; numbers[j]; j++)
+				highest =
+					MAX(highest, (int)MIN(strtol(numbers[j], NULL, 10), 4096));
 		}
 	}
 	return highest + 1;
@@ -376,6 +392,7 @@ LuPlan *lu_plan_make(const LuRunning *running, const LuPlanOptions *options)
 	plan->afterwards = g_ptr_array_new_with_free_func(g_free);
 	plan->stand_ins = g_ptr_array_new_with_free_func(g_free);
 	plan->queues = g_array_new(FALSE, FALSE, sizeof(int));
+	plan->connections = lu_connections_new();
 	plan->next_number = first_free_number(plan->line);
 	hand_on_stdio(plan);
 	if (running->qmp) {
@@ -409,6 +426,7 @@ void lu_plan_free(LuPlan *plan)
 	g_ptr_array_unref(plan->afterwards);
 	g_ptr_array_unref(plan->stand_ins);
 	g_array_unref(plan->queues);
+	g_ptr_array_unref(plan->connections);
 	g_free(plan->qmp_temporary);
 	g_free(plan);
 }

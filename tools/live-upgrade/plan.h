@@ -6,6 +6,7 @@
 #ifndef LIVE_UPGRADE_PLAN_H
 #define LIVE_UPGRADE_PLAN_H
 
+#include "reconnect.h"
 #include "running.h"
 #include "spawn.h"
 
@@ -31,13 +32,14 @@ typedef struct LuPlan {
 	LuCommandLine *line;
 	GArray *descriptors;
 	GPtrArray *paths;
-	GPtrArray *refusals;   /* of char *, one line each */
-	GPtrArray *notes;      /* what the guest or its clients lose */
-	GPtrArray *afterwards; /* QMP messages for the new process when the old one is gone */
-	GPtrArray *stand_ins;  /* of char *: "10:40", for the plugin's argument stand-in= */
-	GArray *queues;	       /* of int: the running one's, of tap devices, that get frames */
-	gboolean kill_old;     /* it must not end by itself: it would run downscripts */
-	char *qmp_temporary;   /* the monitor's name until it is renamed */
+	GPtrArray *refusals;	/* of char *, one line each */
+	GPtrArray *notes;	/* what the guest or its clients lose */
+	GPtrArray *afterwards;	/* QMP messages for the new process when the old one is gone */
+	GPtrArray *stand_ins;	/* of char *: "10:40", for the plugin's argument stand-in= */
+	GArray *queues;		/* of int: the running one's, of tap devices, that get frames */
+	GPtrArray *connections; /* of LuConnection, which are made after the handover */
+	gboolean kill_old;	/* it must not end by itself: it would run downscripts */
+	char *qmp_temporary;	/* the monitor's name until it is renamed */
 	int next_number;
 	guint monitors, serials, parallels;
 } LuPlan;
@@ -59,6 +61,8 @@ void lu_plan_legacy_chardev(LuPlan *plan, guint *at);
 void lu_plan_fdsets(LuPlan *plan);
 /* plan-tap.c */
 void lu_plan_tap(LuPlan *plan, LuOption *option, const char *what);
+/* plan-stream.c */
+void lu_plan_stream(LuPlan *plan, LuOption *option, const char *what);
 /* plan-net.c */
 void lu_plan_netdev(LuPlan *plan, guint *at);
 void lu_plan_forwards(LuPlan *plan);

@@ -4,6 +4,7 @@
 #include "error.h"
 #include "handle.h"
 #include "paths.h"
+#include "reconnect.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,6 +19,10 @@ gboolean lu_step_names(LuUpgrade *up, GError **errp)
 
 	if (!up->new)
 		return TRUE;
+	/* The guest waits for these. */
+	lu_connections_make(up->journal->connections,
+			    up->old && lu_process_alive(up->old) ? up->old : NULL, up->new,
+			    problems);
 	lu_paths_take(up->journal->paths, up->new, problems);
 	for (guint i = 0; i < problems->len; i++)
 		lu_note(up, problems->pdata[i]);

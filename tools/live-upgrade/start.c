@@ -50,6 +50,12 @@ static LuJournal *open_journal(LuUpgrade *up)
 	for (guint i = 0; i < up->plan->afterwards->len; i++)
 		g_ptr_array_add(journal->afterwards, g_strdup(up->plan->afterwards->pdata[i]));
 	g_array_append_vals(journal->queues, up->plan->queues->data, up->plan->queues->len);
+	for (guint i = 0; i < up->plan->connections->len; i++) {
+		const LuConnection *connection = up->plan->connections->pdata[i];
+
+		lu_connections_add(journal->connections, connection->path, connection->old,
+				   connection->new);
+	}
 	journal->kill_old = up->plan->kill_old;
 	return journal;
 }
