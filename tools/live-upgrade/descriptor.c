@@ -85,6 +85,14 @@ static char *address_of(int fd)
 	return NULL;
 }
 
+gboolean lu_descriptor_is_connected(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
+}
+
 char *lu_descriptor_listening_path(int fd)
 {
 	g_autofree char *address = address_of(fd);

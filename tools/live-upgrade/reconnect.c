@@ -43,14 +43,6 @@ void lu_connections_add(GPtrArray *connections, const char *path, int old, int n
 	g_ptr_array_add(connections, connection);
 }
 
-static gboolean is_connected(int fd)
-{
-	struct sockaddr_storage peer;
-	socklen_t size = sizeof(peer);
-
-	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
-}
-
 /* The other side can still speak, so that its end is heard. */
 static void end_old(const LuConnection *connection, const LuProcess *old)
 {
@@ -85,7 +77,7 @@ static int make(const LuConnection *connection, const LuProcess *old, const LuPr
 
 	if (fd < 0)
 		return EBADF;
-	if (is_connected(fd))
+	if (lu_descriptor_is_connected(fd))
 		return 0;
 	if (old)
 		end_old(connection, old);
