@@ -217,7 +217,7 @@ static void test_tap_stays(LmTest *test, const void *arg)
 
 /* Traffic between passt and the echo server stays on a device that leads nowhere. */
 #define PASST_NETWORK                                                                              \
-	"ip link add lmdummy0 type bridge\nip addr add " HOST "/24 dev lmdummy0\n"                  \
+	"ip link add lmdummy0 type bridge\nip addr add " HOST "/24 dev lmdummy0\n"                 \
 	"ip link set lmdummy0 up\nip route add default via 10.0.2.2 dev lmdummy0\n"
 
 static void remove_dummy(gpointer opaque)
