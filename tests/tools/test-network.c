@@ -190,12 +190,18 @@ static void test_tap_stays(LmTest *test, const void *arg)
 	g_autofree char *plugin =
 		g_strdup_printf("%s%s%s", lm_test_env("LM_PLUGIN"), tap->fault ? ",fault=" : "",
 				tap->fault ? tap->fault : "");
-	Traffic *traffic = traffic_serve(test, HOST, 7);
-	Vm *vm = boot_tap(test, tap, log);
 	g_auto(Run) run = {0};
 	TrafficReport report;
+	Traffic *traffic;
 	guint64 trips;
+	Vm *vm;
 
+	if (tap->fault && !LM_FAULT_INJECTION) {
+		lm_test_note("not tested: a build without fault points");
+		return;
+	}
+	traffic = traffic_serve(test, HOST, 7);
+	vm = boot_tap(test, tap, log);
 	traffic_ping(traffic, GUEST);
 	trips = net_value(vm, " net ");
 	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
@@ -300,6 +306,33 @@ static void test_passt(LmTest *test, const void *arg)
 	assert_true(report.silent_ms < LONGEST_MAX);
 }
 
+/* The tool is killed when the guest has moved: the next run connects what is not connected yet. */
+static void test_passt_interrupted(LmTest *test, const void *arg)
+{
+	Traffic *traffic;
+	Vm *vm;
+	g_auto(Run) killed = {0}, run = {0};
+	TrafficReport report;
+
+	if (!LM_FAULT_INJECTION) {
+		lm_test_note("not tested: a build without fault points");
+		return;
+	}
+	traffic = traffic_serve(test, HOST, 7);
+	vm = boot_passt(test, NULL);
+	traffic_begin(traffic);
+	tool_run(test, &killed, "handover:kill", "--qmp", vm->qmp_path, "--binary", tool_qemu(),
+		 NULL);
+	assert_int_equal(killed.status, 128 + SIGKILL);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	report = traffic_stop(traffic);
+	traffic_note(test->test_case->name, &report);
+	assert_true(report.silent_ms < LONGEST_MAX);
+	assert_int_equal(net_value(vm, " netreset "), 0);
+	assert_int_equal(report.connections, 1);
+}
+
 static void test_passt_one_off(LmTest *test, const void *arg)
 {
 	Vm *vm = boot_passt(test, "--one-off");
@@ -337,6 +370,7 @@ static const LmCase cases[] = {
 	{"test_passt", test_passt, VERSION_INSTALLED},
 	{"test_passt to 10.0", test_passt, VERSION_10_0},
 	{"test_passt to 11.1", test_passt, VERSION_11_1},
+	LM_CASE(test_passt_interrupted),
 	LM_CASE(test_passt_one_off),
 };
 
