@@ -33,9 +33,10 @@
 #define LOST_MAX    5
 #define LONGEST_MAX 2000
 
-static Vm *boot(LmTest *test, const char *const *extra)
+static Vm *boot(LmTest *test, const char *binary, const char *const *extra)
 {
-	VmOptions options = {.kernel = lm_test_env("LM_VMLINUZ"),
+	VmOptions options = {.binary = binary,
+			     .kernel = lm_test_env("LM_VMLINUZ"),
 			     .initrd = lm_test_env("LM_INITRAMFS"),
 			     .append = APPEND,
 			     .memory_mib = 256,
@@ -68,7 +69,7 @@ typedef struct TapCase {
 	const char *version; /* of the new QEMU; NULL: the installed one */
 	const char *way;     /* NULL: auto */
 	const char *fault;   /* in the new process; NULL: two upgrades */
-	gboolean bridge, scripts;
+	gboolean bridge, macvtap;
 } TapCase;
 
 /* Interfaces of one name are made by one case after the other. */
@@ -117,18 +118,42 @@ static char *make_scripts(LmTest *test, const char *log)
 	return g_strdup_printf(",script=%s,downscript=%s", up, down);
 }
 
+/* On one end of a cable; QEMU gets its character device open, as management software gives it. */
+static char *make_macvtap(LmTest *test)
+{
+	script_run(test, "ip link add lmveth0 type veth peer name lmveth1\n"
+			 "ip addr add " HOST "/24 dev lmveth0\nip link set lmveth0 up\n"
+			 "ip link set lmveth1 up\n"
+			 "ip link add link lmveth1 name lmmac0 address 52:54:00:12:34:56 "
+			 "type macvtap mode bridge\nip link set lmmac0 up\n");
+	return tool_script(
+		test, "qemu-macvtap",
+		"exec 9<>/dev/tap$(ip -o link show lmmac0 | cut -d: -f1)\nexec %s \"$@\"\n",
+		tool_qemu());
+}
+
+static void remove_macvtap(gpointer opaque)
+{
+	if (system("ip link del lmveth0"))
+		lm_test_note("lmveth0 stays");
+}
+
 static Vm *boot_tap(LmTest *test, const TapCase *tap, const char *log)
 {
-	g_autofree char *scripts = tap->bridge ? g_strdup("") : make_scripts(test, log);
-	g_autofree char *netdev = g_strconcat(tap->netdev, scripts, NULL);
+	gboolean by_name = !tap->bridge && !tap->macvtap;
+	g_autofree char *scripts = by_name ? make_scripts(test, log) : g_strdup("");
+	g_autofree char *netdev = g_strconcat(tap->netdev, scripts, NULL), *binary = NULL;
 	g_autofree char *smp = g_strdup_printf("%u", MAX(tap->smp, 1));
 	const char *const extra[] = {"-netdev", netdev, "-device", tap->device, "-smp", smp, NULL};
 
 	if (tap->bridge) {
 		lm_test_cleanup_later(test, remove_bridge, lm_test_path(test, "layer"));
 		make_bridge(test);
+	} else if (tap->macvtap) {
+		lm_test_cleanup_later(test, remove_macvtap, NULL);
+		binary = make_macvtap(test);
 	}
-	return boot(test, extra);
+	return boot(test, binary, extra);
 }
 
 static void assert_talked(Vm *vm, const TrafficReport *report, guint64 trips_before)
@@ -174,10 +199,9 @@ static void test_tap(LmTest *test, const void *arg)
 	report = traffic_stop(traffic);
 	traffic_note(test->test_case->name, &report);
 	assert_talked(vm, &report, trips);
-	if (tap->bridge) {
-		assert_true(report.announcements > 0);
+	assert_true(report.announcements > 0);
+	if (tap->bridge || tap->macvtap)
 		return;
-	}
 	assert_true(g_file_get_contents(log, &said, NULL, NULL));
 	assert_string_equal(said, "up lmtap0\n");
 }
@@ -275,7 +299,7 @@ static Vm *boot_passt(LmTest *test, const char *more)
 	path = start_passt(test, more);
 	netdev = g_strdup_printf("stream,id=n0,server=off,addr.type=unix,addr.path=%s", path);
 	extra[1] = netdev;
-	return boot(test, extra);
+	return boot(test, NULL, extra);
 }
 
 /* The guest's connections live in passt, which goes on. */
@@ -354,6 +378,7 @@ static const TapCase to_11_1 = {.netdev = TAP, .device = NIC, .version = VERSION
 static const TapCase all_queues = {.netdev = TAP ",queues=2", .device = NIC_MQ, .smp = 2};
 static const TapCase some_queues = {.netdev = TAP ",queues=2", .device = NIC_MQ};
 static const TapCase bridge = {.netdev = "bridge,id=n0,br=lmbr0", .device = NIC, .bridge = TRUE};
+static const TapCase macvtap = {.netdev = "tap,id=n0,fd=9", .device = NIC, .macvtap = TRUE};
 static const TapCase failing = {
 	.netdev = TAP ",queues=2", .device = NIC_MQ, .smp = 2, .fault = "commit:fail"};
 
@@ -365,6 +390,7 @@ static const LmCase cases[] = {
 	{"test_tap queues", test_tap, &all_queues},
 	{"test_tap queues of which one is used", test_tap, &some_queues},
 	{"test_tap bridge", test_tap, &bridge},
+	{"test_tap macvtap", test_tap, &macvtap},
 	{"test_tap_stays failing", test_tap_stays, &failing},
 	{"test_tap_stays rehearsed", test_tap_stays, &one},
 	{"test_passt", test_passt, VERSION_INSTALLED},
