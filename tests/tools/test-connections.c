@@ -4,9 +4,11 @@
 #include "tool.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const VmOptions plain = {.append = "rate=8", .memory_mib = 64};
@@ -261,11 +263,67 @@ static void test_stream_server(LmTest *test, const void *arg)
 	}
 }
 
+/* ------------------------------------------------------------------ vhost-user */
+
+static void end_daemon(gpointer pid)
+{
+	kill(GPOINTER_TO_INT(pid), SIGKILL);
+	waitpid(GPOINTER_TO_INT(pid), NULL, 0);
+}
+
+static gboolean is_there(void *path)
+{
+	return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* A disk by QEMU's own daemon, which serves one client at a time. */
+static char *start_daemon(LmTest *test)
+{
+	g_autofree char *image = lm_test_path(test, "disk"), *node = NULL, *export = NULL;
+	char *path = lm_test_path(test, "vhost-user");
+	const char *argv[] = {"qemu-storage-daemon", "--blockdev", NULL, "--export", NULL, NULL};
+	g_autoptr(GError) error = NULL;
+	GPid pid;
+
+	assert_true(g_file_set_contents(image, "", 0, NULL));
+	assert_int_equal(truncate(image, 1 << 20), 0);
+	argv[2] = node = g_strdup_printf("file,node-name=f,filename=%s", image);
+	argv[4] = export = g_strdup_printf(
+		"vhost-user-blk,id=e,node-name=f,writable=on,addr.type=unix,addr.path=%s", path);
+	g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
+		      NULL, NULL, &pid, &error);
+	must(error);
+	lm_test_cleanup_later(test, end_daemon, GINT_TO_POINTER((int)pid));
+	assert_true(lm_wait_until(is_there, path, LM_WAIT_MS));
+	return path;
+}
+
+static void test_vhost_user(LmTest *test, const void *arg)
+{
+	g_autofree char *path = start_daemon(test);
+	g_autofree char *chardev = g_strdup_printf("socket,id=v,path=%s", path);
+	const char *const extra[] = {"-chardev", chardev, "-device", "vhost-user-blk-pci,chardev=v",
+				     NULL};
+	VmOptions options = plain;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.extra = extra;
+	options.backend = "memory-backend-memfd,share=on";
+	vm = tool_vm(test, &options);
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), "vhost-user-blk-pci,chardev=v cannot be");
+	assert_contains(qmp_str(run.report, "error"), "device_del");
+	tool_assert_untouched(vm);
+}
+
 static const LmCase cases[] = {
 	LM_CASE(test_one_client_after_the_other),
 	LM_CASE(test_one_client_only),
 	LM_CASE(test_connected_descriptor),
 	LM_CASE(test_stream_server),
+	LM_CASE(test_vhost_user),
 };
 
 int main(int argc, char **argv)

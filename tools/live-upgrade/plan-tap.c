@@ -95,9 +95,12 @@ static GArray *numbers_of(LuPlan *plan, const LuOption *option, GError **errp)
 {
 	g_autofree char *id = member(option, "id");
 
-	if (option->place == G_MAXUINT && plan->running->qmp && id)
+	if (option->place < plan->running->line->options->len)
+		return lu_tap_find_option(plan->running, option->place, errp);
+	if (plan->running->qmp && id)
 		return lu_tap_find(plan->running, id, errp);
-	return lu_tap_find_option(plan->running, option->place, errp);
+	lu_fail(errp, LU_ERROR_REFUSED, "it was added since the start and has no id");
+	return NULL;
 }
 
 /*
