@@ -85,7 +85,7 @@ static void given_connection(LuPlan *plan, int number, const char *what, const c
 {
 	LuDescriptor *given =
 		&g_array_index(plan->descriptors, LuDescriptor, plan->descriptors->len - 1);
-	int ends[2], real = plan->next_number++;
+	int ends[2], real = lu_plan_number(plan);
 
 	if (is_monitor_of(plan, label)) {
 		lu_plan_refuse(plan,
@@ -99,7 +99,7 @@ static void given_connection(LuPlan *plan, int number, const char *what, const c
 	}
 	given->number = real;
 	lu_descriptors_add(plan->descriptors, ends[0], number);
-	lu_descriptors_add(plan->descriptors, ends[1], plan->next_number++);
+	lu_descriptors_add(plan->descriptors, ends[1], lu_plan_number(plan));
 	g_ptr_array_add(plan->stand_ins, g_strdup_printf("%d:%d", number, real));
 	lu_plan_note(plan, "%s: what comes while the guest is stopped may be lost", what);
 }

@@ -83,10 +83,10 @@ static int make_sockets(LuPlan *plan, int number, const char *what)
 		return -1;
 	}
 	if (number < 0)
-		number = plan->next_number++;
-	later_number = plan->next_number++;
+		number = lu_plan_number(plan);
+	later_number = lu_plan_number(plan);
 	lu_descriptors_add(plan->descriptors, ends[0], number);
-	lu_descriptors_add(plan->descriptors, ends[1], plan->next_number++);
+	lu_descriptors_add(plan->descriptors, ends[1], lu_plan_number(plan));
 	lu_descriptors_add(plan->descriptors, later, later_number);
 	g_ptr_array_add(plan->stand_ins, g_strdup_printf("%d:%d", number, later_number));
 	return number;

@@ -30,7 +30,7 @@ static GArray *pass_on(LuPlan *plan, const GArray *fds, const GArray *numbers)
 	GArray *given = g_array_new(FALSE, FALSE, sizeof(int));
 
 	for (guint i = 0; i < fds->len; i++) {
-		int number = numbers ? g_array_index(numbers, int, i) : plan->next_number++;
+		int number = numbers ? g_array_index(numbers, int, i) : lu_plan_number(plan);
 
 		lu_descriptors_add(plan->descriptors, g_array_index(fds, int, i), number);
 		g_array_append_val(given, number);

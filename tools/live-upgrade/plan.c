@@ -73,6 +73,41 @@ char *lu_plan_path(LuPlan *plan, const char *what, const char *path)
 	return g_steal_pointer(&temporary);
 }
 
+/* Of "fd=5", "fds=5:6", "addr.str=5", and the same in JSON. */
+static int highest_number(const char *value)
+{
+	g_autoptr(GRegex) regex =
+		g_regex_new("(?:fds?|str)\"?\\s*[=:]\\s*\"?([0-9]+(?::[0-9]+)*)", 0, 0, NULL);
+	g_autoptr(GMatchInfo) match = NULL;
+	int highest = 0;
+
+	g_regex_match(regex, value, 0, &match);
+	for (; g_match_info_matches(match); g_match_info_next(match, NULL)) {
+		g_autofree char *list = g_match_info_fetch(match, 1);
+		g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
+
+		for (guint i = 0; numbers[i]; i++)
+			highest = MAX(highest, (int)MIN(strtol(numbers[i], NULL, 10), 4096));
+	}
+	return highest;
+}
+
+/* Numbers that the command line mentions are theirs; new ones come above. */
+int lu_plan_number(LuPlan *plan)
+{
+	int highest = 9;
+
+	for (guint i = 0; !plan->next_number && i < plan->line->options->len; i++) {
+		const LuOption *option = plan->line->options->pdata[i];
+
+		if (option->value)
+			highest = MAX(highest, highest_number(option->value));
+	}
+	if (!plan->next_number)
+		plan->next_number = highest + 1;
+	return plan->next_number++;
+}
+
 int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what)
 {
 	g_autoptr(GError) error = NULL;
@@ -83,7 +118,7 @@ int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what)
 		return -1;
 	}
 	if (number < 0)
-		number = plan->next_number++;
+		number = lu_plan_number(plan);
 	lu_descriptors_add(plan->descriptors, copy, number);
 	return number;
 }
@@ -343,33 +378,6 @@ static gboolean names_machine(const LuCommandLine *line)
 	return FALSE;
 }
 
-/*
- * Numbers that the command line mentions are theirs; new ones come above. "fd=5", "fds=5:6",
- * "addr.str=5", and the same in JSON.
- */
-static int first_free_number(const LuCommandLine *line)
-{
-	g_autoptr(GRegex) regex =
-		g_regex_new("(?:fds?|str)\"?\\s*[=:]\\s*\"?([0-9]+(?::[0-9]+)*)", 0, 0, NULL);
-	int highest = 9;
-
-	for (guint i = 0; i < line->options->len; i++) {
-		const LuOption *option = line->options->pdata[i];
-		g_autoptr(GMatchInfo) match = NULL;
-
-		g_regex_match(regex, option->value ? option->value : "", 0, &match);
-		for (; g_match_info_matches(match); g_match_info_next(match, NULL)) {
-			g_autofree char *list = g_match_info_fetch(match, 1);
-			g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
-
-			for (guint j = 0; numbers[j]; j++)
-				highest =
-					MAX(highest, (int)MIN(strtol(numbers[j], NULL, 10), 4096));
-		}
-	}
-	return highest + 1;
-}
-
 static void hand_on_stdio(LuPlan *plan)
 {
 	for (int fd = 0; fd < 3; fd++)
@@ -393,7 +401,6 @@ LuPlan *lu_plan_make(const LuRunning *running, const LuPlanOptions *options)
 	plan->stand_ins = g_ptr_array_new_with_free_func(g_free);
 	plan->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	plan->connections = lu_connections_new();
-	plan->next_number = first_free_number(plan->line);
 	hand_on_stdio(plan);
 	if (running->qmp) {
 		lu_plan_default_vnc(plan);

@@ -40,7 +40,7 @@ typedef struct LuPlan {
 	GPtrArray *connections; /* of LuConnection, which are made after the handover */
 	gboolean kill_old;	/* it must not end by itself: it would run downscripts */
 	char *qmp_temporary;	/* the monitor's name until it is renamed */
-	int next_number;
+	int next_number;	/* 0: not known yet */
 	guint monitors, serials, parallels;
 } LuPlan;
 
@@ -52,6 +52,8 @@ void lu_plan_refuse(LuPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void lu_plan_note(LuPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Plans a name for what was at @path and returns the new process's; the caller's. */
 char *lu_plan_path(LuPlan *plan, const char *what, const char *path);
+/* For a descriptor of the new process; it is free. */
+int lu_plan_number(LuPlan *plan);
 /* A descriptor of the running process, under @number or (-1) one that is free; -1 if refused. */
 int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what);
 
