@@ -73,11 +73,11 @@ char *lu_plan_path(LuPlan *plan, const char *what, const char *path)
 	return g_steal_pointer(&temporary);
 }
 
-/* Of "fd=5", "fds=5:6", "addr.str=5", and the same in JSON. */
+/* Of "fd=5", "fds=5:6", "addr.str=5", the same in JSON, and "/dev/fd/5". */
 static int highest_number(const char *value)
 {
 	g_autoptr(GRegex) regex =
-		g_regex_new("(?:fds?|str)\"?\\s*[=:]\\s*\"?([0-9]+(?::[0-9]+)*)", 0, 0, NULL);
+		g_regex_new("(?:fds?|str)[\"\\s=:/]+([0-9]+(?::[0-9]+)*)", 0, 0, NULL);
 	g_autoptr(GMatchInfo) match = NULL;
 	int highest = 0;
 
