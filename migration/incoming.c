@@ -11,6 +11,7 @@
 #include "main-loop.h"
 #include "operation.h"
 #include "page-cache.h"
+#include "stand-in.h"
 #include "vm.h"
 
 static void describe(LmHop *hop)
@@ -55,8 +56,23 @@ static int host_adopted(void *opaque, LmRegion *region, int fd, GError **errp)
 	return 0;
 }
 
+static gboolean is_rehearsal(LmOperation *op)
+{
+	LmStatus status;
+	gboolean rehearsal;
+
+	lm_session_query(op->session, &status);
+	rehearsal = status.rehearsal;
+	lm_status_clear(&status);
+	return rehearsal;
+}
+
 static void load(LmHop *hop)
 {
+	if (!is_rehearsal(hop->operation))
+		hop->rc = lm_stand_in_replace(hop->errp);
+	if (hop->rc < 0)
+		return;
 	lm_heap_use();
 	hop->rc = lm_vm_load(hop->number, hop->errp);
 	lm_heap_release();

@@ -4,6 +4,7 @@
 
 #include "main-loop.h"
 #include "operation.h"
+#include "taps.h"
 #include "vm.h"
 
 static void check(LmHop *hop)
@@ -27,6 +28,8 @@ static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
 static void stop(LmHop *hop)
 {
 	hop->rc = lm_vm_stop(hop->operation->described, hop->arg, hop->errp);
+	if (hop->rc == 0)
+		lm_taps_hush();
 }
 
 static int host_stop(void *opaque, gint64 *stop_ns, GError **errp)

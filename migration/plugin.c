@@ -19,6 +19,7 @@
 #include "operation.h"
 #include "qemu.h"
 #include "qmp.h"
+#include "stand-in.h"
 #include "takeover.h"
 
 /* Read and written by who attaches; see attached.h. */
@@ -76,6 +77,9 @@ static const char *parse_argument(const char *name, const char *value)
 
 	if (!strcmp(name, "incoming")) {
 		arguments.incoming = g_strdup(value);
+	} else if (!strcmp(name, "stand-in")) {
+		if (!lm_stand_in_parse(value))
+			return "NUMBER:NUMBER[/NUMBER:NUMBER]...";
 	} else if (!strcmp(name, "allow-untested")) {
 		if (!parse_choice(value, on_off, &choice))
 			return "on or off";
@@ -99,7 +103,8 @@ static const char *parse_argument(const char *name, const char *value)
 			return "[SIDE.]POINT:ACTION, see migration/local/fault.h";
 		lm_default_options.fault = g_strdup(value);
 	} else {
-		return "one of incoming, allow-untested, engine, io-uring, channels, deadline-ms";
+		return "one of incoming, stand-in, allow-untested, engine, io-uring, channels, "
+		       "deadline-ms";
 	}
 	return NULL;
 }

@@ -20,6 +20,7 @@
 
 typedef struct BlockDriverState BlockDriverState;
 typedef struct Error Error;
+typedef struct AioContext AioContext;
 typedef struct Monitor Monitor;
 typedef struct Object Object;
 typedef struct QDict QDict;
@@ -144,6 +145,9 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(void, error_report, (const char *, ...))                                          \
 	FUNCTION(void, info_report, (const char *, ...))                                           \
 	FUNCTION(void, warn_report, (const char *, ...))                                           \
+	/* the main loop: include/block/aio.h, qemu/main-loop.h */                                 \
+	OPTIONAL(bool, aio_poll, (AioContext *, bool))                                             \
+	OPTIONAL(AioContext *, iohandler_get_aio_context, (void))                                  \
 	/* HMP: include/monitor/monitor.h */                                                       \
 	FUNCTION(int, monitor_printf, (Monitor *, const char *, ...))                              \
 	FUNCTION(int, monitor_suspend, (Monitor *))                                                \

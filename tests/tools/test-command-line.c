@@ -107,9 +107,10 @@ static void test_unknown(void **state)
 
 static void test_member(void **state)
 {
-	LuOption plain = {(char *)"device", (char *)"virtio-net-pci,id=n,mac=1"};
-	LuOption json = {(char *)"device", (char *)"{\"driver\": \"e1000\", \"id\": \"n\"}"};
-	LuOption broken = {(char *)"device", (char *)"{nonsense"};
+	LuOption plain = {.name = (char *)"device", .value = (char *)"virtio-net-pci,id=n,mac=1"};
+	LuOption json = {.name = (char *)"device",
+			 .value = (char *)"{\"driver\": \"e1000\", \"id\": \"n\"}"};
+	LuOption broken = {.name = (char *)"device", .value = (char *)"{nonsense"};
 	g_autofree char *a = lu_option_member(&plain, "driver", "driver");
 	g_autofree char *b = lu_option_member(&json, "driver", "driver");
 	g_autofree char *c = lu_option_member(&json, "id", "driver");
@@ -136,7 +137,7 @@ static void test_edit(void **state)
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(edits); i++) {
-		LuOption option = {(char *)"blockdev", g_strdup(edits[i].before)};
+		LuOption option = {.name = (char *)"blockdev", .value = g_strdup(edits[i].before)};
 		g_autofree char *name = lu_option_get(&option, "file.filename", "driver");
 		g_autofree char *driver = lu_option_get(&option, "driver", "driver");
 

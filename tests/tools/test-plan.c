@@ -2,35 +2,13 @@
 /* Command lines before and after; no QEMU is asked. */
 #include "unit.h"
 
-#include "plan.h"
+#include "plan-of.h"
 
 #include <string.h>
-#include <unistd.h>
 
-#define QMP	"-qmp unix:/r/q,server=on,wait=off "
 #define NEW_QMP "-qmp unix:/r/q.lu1,server=on,wait=off "
 #define TAIL	" -incoming defer -plugin /p/localhost-migrate.so,incoming=unix:/r/1/handover"
 #define PLUGIN	" -plugin /p/localhost-migrate.so"
-
-/* This very process stands for the running one: its descriptors are there. */
-static LuPlan *plan_of(const char *arguments, LuRunning **keep)
-{
-	LuRunning *running = g_new0(LuRunning, 1);
-	g_autofree char *text = g_strconcat("qemu " QMP, arguments, NULL);
-	g_auto(GStrv) argv = NULL;
-	LuPlanOptions options = {.program = "/new", .incoming = "/r/1/handover"};
-
-	assert_true(g_shell_parse_argv(text, NULL, &argv, NULL));
-	running->process = lu_process_open(getpid(), NULL);
-	running->line = lu_command_line_parse(argv, NULL);
-	assert_non_null(running->line);
-	running->machine = g_strdup("pc-q35-7.2");
-	running->cpu_type = g_strdup("qemu64-x86_64-cpu");
-	running->qmp_path = g_strdup("/r/q");
-	running->cwd = g_strdup("/w");
-	*keep = running;
-	return lu_plan_make(running, &options);
-}
 
 static const struct {
 	const char *before, *after;
@@ -60,8 +38,6 @@ static const struct {
 	 "-M pc-q35-7.2 -cpu qemu64 -chardev file,id=c,path=/l/c,append=on" TAIL},
 	{"-M pc-q35-7.2 -cpu qemu64 -vnc unix:/r/v" PLUGIN,
 	 "-M pc-q35-7.2 -cpu qemu64 -vnc unix:/r/v.lu1" TAIL},
-	{"-M pc-q35-7.2 -cpu qemu64 -netdev tap,id=t,fd=0" PLUGIN,
-	 "-M pc-q35-7.2 -cpu qemu64 -netdev tap,id=t,fd=0" TAIL},
 };
 
 static void test_edited(void **state)
@@ -90,13 +66,29 @@ static const struct {
 	{"-device vfio-pci,host=1:2.3" PLUGIN, "vfio-pci"},
 	{"-device '{\"driver\": \"usb-host\"}'" PLUGIN, "usb-host"},
 	{"-drive file=x,snapshot=on" PLUGIN, "temporary image"},
-	{"-netdev tap,id=t,ifname=tap0" PLUGIN, "tap back end"},
+	{"-netdev tap,id=t,ifname=nowhere0" PLUGIN, "0 descriptors of interface nowhere0"},
 	{"-netdev tap,id=t,fd=999" PLUGIN, "descriptor 999"},
 	{"-netdev tap,id=t,fd=name" PLUGIN, "by a name only"},
+	{"-netdev tap,id=t,fd=0" PLUGIN, "no tap device"},
+	{"-netdev tap,id=t" PLUGIN, "0 descriptors of tap devices"},
+	{"-nic bridge" PLUGIN, "0 descriptors of tap devices"},
+	{"-netdev socket,id=s,connect=:1" PLUGIN, "a socket back end"},
+	{"-netdev socket,id=s,fd=0" PLUGIN, "no datagram socket"},
+	{"-netdev dgram,id=s,local.type=inet,local.port=1" PLUGIN, "a dgram back end"},
+	{"-netdev stream,id=s,addr.type=inet,addr.host=h,addr.port=1" PLUGIN, "unix socket"},
+	{"-netdev stream,id=s,addr.type=unix,addr.path=/nowhere" PLUGIN, "or has ended"},
+	{"-netdev stream,id=s,server=on,addr.type=inet,addr.port=1" PLUGIN, "does not listen"},
+	{"-netdev vhost-user,id=s,chardev=c" PLUGIN, "unplug the NIC"},
+	{"-netdev vde,id=s" PLUGIN, "the switch knows"},
+	{"-netdev l2tpv3,id=s,src=a,dst=b,txsession=1" PLUGIN, "a l2tpv3 back end"},
+	{"-netdev passt,id=s" PLUGIN, "started passt"},
+	{"-netdev af-xdp,id=s,ifname=x" PLUGIN, "its rings"},
+	{"-netdev unheard,id=s" PLUGIN, "does not know"},
+	{"-device vhost-user-fs-pci,chardev=c" PLUGIN, "with a new back end"},
 	{"-nic user,hostfwd=tcp::1-:2" PLUGIN, "only if it has an id"},
 	{"-chardev udp,id=u,port=1" PLUGIN, "a udp backend"},
 	{"-chardev socket,id=c,port=1,server=on" PLUGIN, "is not found"},
-	{"-chardev socket,id=c,fd=0" PLUGIN, "was given to the running process"},
+	{"-chardev socket,id=c,fd=0" PLUGIN, "is not connected"},
 	{"-vnc :1,password=on" PLUGIN, "password"},
 	{"-serial mon:file:/x" PLUGIN, "mon:file:/x"},
 	{"-m 1", "names no plugin"},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tool.h"
-#include "versions.h"
 #include "running.h"
+#include "versions.h"
 
 #include <signal.h>
 #include <string.h>
@@ -45,6 +45,8 @@ char *tool_qemu_version(LmTest *test, const char *version)
 	g_autoptr(GError) error = NULL;
 	int status = 0;
 
+	if (!version_is_here(version))
+		return NULL;
 	if (!root)
 		return g_strdup(tool_qemu());
 	/* Modules and ROMs are looked for beside the program. */
@@ -99,12 +101,16 @@ void tool_adopt(LmTest *test)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
+Vm *tool_spawn(LmTest *test, const VmOptions *options)
+{
+	tool_adopt(test);
+	return vm_spawn(test, options);
+}
+
 Vm *tool_vm(LmTest *test, const VmOptions *options)
 {
-	Vm *vm;
+	Vm *vm = tool_spawn(test, options);
 
-	tool_adopt(test);
-	vm = vm_spawn(test, options);
 	vm_assert_ready(vm);
 	return vm;
 }

@@ -19,6 +19,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Run, run_clear)
 void tool_adopt(LmTest *test);
 /* A VM whose monitor nobody holds: the tool is its client. Waits until its guest is at work. */
 Vm *tool_vm(LmTest *test, const VmOptions *options);
+/* The same, without waiting. */
+Vm *tool_spawn(LmTest *test, const VmOptions *options);
 
 /* Runs it with --json and these arguments, up to NULL; @fault is NULL or POINT:ACTION. */
 void tool_run(LmTest *test, Run *run, const char *fault, ...) G_GNUC_NULL_TERMINATED;
@@ -27,7 +29,8 @@ void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 /* LM_QEMU, as a path. */
 const char *tool_qemu(void);
 /*
- * A QEMU of this version that runs here, though it is installed in a root only; the caller's path.
+ * A QEMU of this version (versions.h) that runs here, though it is installed in a root only; the
+ * caller's path, NULL if there is none.
  * It is a copy in the case's folder that finds its libraries in that root.
  */
 char *tool_qemu_version(LmTest *test, const char *version);

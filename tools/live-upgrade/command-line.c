@@ -164,6 +164,7 @@ static LuOption *option_new(const char *name, const char *value)
 
 	option->name = g_strdup(name);
 	option->value = g_strdup(value);
+	option->place = G_MAXUINT;
 	return option;
 }
 
@@ -237,6 +238,7 @@ LuCommandLine *lu_command_line_copy(const LuCommandLine *line)
 		const LuOption *option = line->options->pdata[i];
 
 		lu_command_line_append(copy, option->name, option->value);
+		((LuOption *)copy->options->pdata[i])->place = i;
 	}
 	return copy;
 }
@@ -338,17 +340,101 @@ void lu_command_line_insert(LuCommandLine *line, guint at, const char *name, con
 	g_ptr_array_insert(line->options, (int)at, option_new(name, value));
 }
 
+/* ------------------------------------------------------------------ members */
+
+/* The object that "a.b" is in, and "b"; NULL: there is none, and @make is FALSE. */
+static JsonObject *object_of(JsonNode *root, const char *member, gboolean make, const char **name)
+{
+	JsonObject *object = json_node_get_object(root);
+	const char *dot;
+
+	*name = member;
+	while (!json_object_has_member(object, *name) && (dot = strchr(*name, '.'))) {
+		g_autofree char *outer = g_strndup(*name, dot - *name);
+		JsonNode *node = json_object_get_member(object, outer);
+
+		if (!node && make) {
+			json_object_set_object_member(object, outer, json_object_new());
+			node = json_object_get_member(object, outer);
+		}
+		if (!node || !JSON_NODE_HOLDS_OBJECT(node))
+			return NULL;
+		object = json_node_get_object(node);
+		*name = dot + 1;
+	}
+	return object;
+}
+
+static JsonNode *parse_json(const char *text)
+{
+	JsonNode *node = *text == '{' ? json_from_string(text, NULL) : NULL;
+
+	if (node && JSON_NODE_HOLDS_OBJECT(node))
+		return node;
+	g_clear_pointer(&node, json_node_unref);
+	return NULL;
+}
+
+/* As it is written without JSON. */
+static char *value_text(JsonNode *node)
+{
+	GType type = node && JSON_NODE_HOLDS_VALUE(node) ? json_node_get_value_type(node) : 0;
+
+	if (type == G_TYPE_STRING)
+		return json_node_dup_string(node);
+	if (type == G_TYPE_INT64)
+		return g_strdup_printf("%" G_GINT64_FORMAT, json_node_get_int(node));
+	if (type == G_TYPE_BOOLEAN)
+		return g_strdup(json_node_get_boolean(node) ? "on" : "off");
+	return NULL;
+}
+
 char *lu_option_member(const LuOption *option, const char *member, const char *implied)
 {
 	g_autoptr(LuOpts) opts = NULL;
+	g_autoptr(JsonNode) root = option->value ? parse_json(option->value) : NULL;
 
-	if (!option->value)
-		return NULL;
-	if (*option->value == '{') {
-		g_autoptr(JsonNode) node = json_from_string(option->value, NULL);
+	if (root) {
+		const char *name;
+		JsonObject *object = object_of(root, member, FALSE, &name);
 
-		return g_strdup(lu_json_str(node, member));
+		return object ? value_text(json_object_get_member(object, name)) : NULL;
 	}
+	if (!option->value || *option->value == '{')
+		return NULL;
 	opts = lu_opts_parse(option->value, implied);
 	return g_strdup(lu_opts_get(opts, member));
+}
+
+static char *edited_opts(const char *text, const char *member, const char *value,
+			 const char *implied)
+{
+	g_autoptr(LuOpts) opts = lu_opts_parse(text, implied);
+
+	if (value)
+		lu_opts_set(opts, member, value);
+	else
+		lu_opts_remove(opts, member);
+	return lu_opts_text(opts);
+}
+
+void lu_option_set_member(LuOption *option, const char *member, const char *value,
+			  const char *implied)
+{
+	g_autoptr(JsonNode) root = parse_json(option->value);
+	g_autofree char *text = NULL;
+
+	if (root) {
+		const char *name;
+		JsonObject *object = object_of(root, member, value != NULL, &name);
+
+		if (object && value)
+			json_object_set_string_member(object, name, value);
+		else if (object && json_object_has_member(object, name))
+			json_object_remove_member(object, name);
+		text = json_to_string(root, FALSE);
+	} else {
+		text = edited_opts(option->value, member, value, implied);
+	}
+	lu_option_set(option, text);
 }

@@ -8,6 +8,7 @@
 typedef struct LuOption {
 	char *name;  /* without its dashes; NULL: a disk image, the argument alone */
 	char *value; /* NULL: it takes none */
+	guint place; /* in the line that this one is a copy of; G_MAXUINT: it is new */
 } LuOption;
 
 typedef struct LuCommandLine {
@@ -40,8 +41,11 @@ void lu_command_line_insert(LuCommandLine *line, guint at, const char *name, con
 
 /*
  * A member of the value of -device, -netdev, -object, -blockdev, -drive or -chardev, which is
- * JSON or not; the caller's. @implied as for lu_opts_parse.
+ * JSON or not; the caller's. "a.b" is b within a. @implied as for lu_opts_parse.
  */
 char *lu_option_member(const LuOption *option, const char *member, const char *implied);
+/* Sets it to a string, or (NULL) removes it. */
+void lu_option_set_member(LuOption *option, const char *member, const char *value,
+			  const char *implied);
 
 #endif

@@ -85,6 +85,14 @@ static char *address_of(int fd)
 	return NULL;
 }
 
+gboolean lu_descriptor_is_connected(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
+}
+
 char *lu_descriptor_listening_path(int fd)
 {
 	g_autofree char *address = address_of(fd);
@@ -111,4 +119,40 @@ int lu_descriptor_find_listener(const LuProcess *process, const char *wanted)
 			return number;
 	}
 	return -1;
+}
+
+char *lu_descriptor_peer_path(const LuProcess *process, int fd)
+{
+	g_auto(LuFd) copy = lu_descriptor_get(process, fd, NULL);
+	struct sockaddr_un address = {0};
+	socklen_t size = sizeof(address);
+
+	if (copy < 0 || getpeername(copy, (struct sockaddr *)&address, &size) < 0 ||
+	    address.sun_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path) ||
+	    !*address.sun_path)
+		return NULL;
+	return g_strndup(address.sun_path, size - offsetof(struct sockaddr_un, sun_path));
+}
+
+int lu_descriptor_find_connection(const LuProcess *process, const char *path)
+{
+	g_autofree char *folder = g_strdup_printf("/proc/%d/fd", (int)process->pid);
+	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+	const char *name;
+	int found = -1;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		int number = (int)g_ascii_strtoll(name, NULL, 10);
+		g_autofree char *target = link_of(process, number), *peer = NULL;
+
+		if (!target || !g_str_has_prefix(target, "socket:"))
+			continue;
+		peer = lu_descriptor_peer_path(process, number);
+		if (g_strcmp0(peer, path))
+			continue;
+		if (found >= 0)
+			return -1;
+		found = number;
+	}
+	return found;
 }

@@ -2,6 +2,7 @@
 #include "journal.h"
 #include "error.h"
 #include "plan.h"
+#include "reconnect.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,6 +18,8 @@ LuJournal *lu_journal_new(void)
 
 	journal->paths = lu_paths_new();
 	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
+	journal->queues = g_array_new(FALSE, FALSE, sizeof(int));
+	journal->connections = lu_connections_new();
 	return journal;
 }
 
@@ -34,6 +37,8 @@ void lu_journal_free(LuJournal *journal)
 	g_free(journal->status);
 	g_ptr_array_unref(journal->paths);
 	g_ptr_array_unref(journal->afterwards);
+	g_array_unref(journal->queues);
+	g_ptr_array_unref(journal->connections);
 	g_free(journal);
 }
 
@@ -61,11 +66,27 @@ static JsonArray *path_array(const LuJournal *journal)
 	return array;
 }
 
+static JsonArray *connection_array(const LuJournal *journal)
+{
+	JsonArray *array = json_array_new();
+
+	for (guint i = 0; i < journal->connections->len; i++) {
+		const LuConnection *connection = journal->connections->pdata[i];
+		JsonObject *object = json_object_new();
+
+		put(object, "path", connection->path);
+		json_object_set_int_member(object, "old", connection->old);
+		json_object_set_int_member(object, "new", connection->new);
+		json_array_add_object_element(array, object);
+	}
+	return array;
+}
+
 char *lu_journal_text(const LuJournal *journal)
 {
 	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
 	g_autoptr(JsonObject) object = json_object_new();
-	JsonArray *afterwards = json_array_new();
+	JsonArray *afterwards = json_array_new(), *queues = json_array_new();
 
 	put(object, "step", journal->step);
 	json_object_set_int_member(object, "old-pid", journal->old_pid);
@@ -82,8 +103,32 @@ char *lu_journal_text(const LuJournal *journal)
 	for (guint i = 0; i < journal->afterwards->len; i++)
 		json_array_add_string_element(afterwards, journal->afterwards->pdata[i]);
 	json_object_set_array_member(object, "afterwards", afterwards);
+	for (guint i = 0; i < journal->queues->len; i++)
+		json_array_add_int_element(queues, g_array_index(journal->queues, int, i));
+	json_object_set_array_member(object, "queues", queues);
+	json_object_set_array_member(object, "connections", connection_array(journal));
+	json_object_set_boolean_member(object, "kill-old", journal->kill_old);
 	json_node_set_object(node, object);
 	return json_to_string(node, TRUE);
+}
+
+static void parse_network(LuJournal *journal, JsonNode *node)
+{
+	JsonNode *queues = lu_json_member(node, "queues");
+	JsonNode *connections = lu_json_member(node, "connections");
+
+	for (guint i = 0; i < lu_json_length(queues); i++) {
+		int number = (int)json_node_get_int(lu_json_element(queues, i));
+
+		g_array_append_val(journal->queues, number);
+	}
+	for (guint i = 0; i < lu_json_length(connections); i++) {
+		JsonNode *connection = lu_json_element(connections, i);
+
+		lu_connections_add(journal->connections, lu_json_str(connection, "path"),
+				   (int)lu_json_int(connection, "old"),
+				   (int)lu_json_int(connection, "new"));
+	}
 }
 
 LuJournal *lu_journal_parse(const char *text)
@@ -116,6 +161,8 @@ LuJournal *lu_journal_parse(const char *text)
 	for (guint i = 0; i < lu_json_length(afterwards); i++)
 		g_ptr_array_add(journal->afterwards,
 				json_node_dup_string(lu_json_element(afterwards, i)));
+	parse_network(journal, node);
+	journal->kill_old = lu_json_bool(node, "kill-old");
 	return g_steal_pointer(&journal);
 }
 

@@ -25,6 +25,9 @@ typedef struct LuJournal {
 	char *status;	     /* of the guest before */
 	GPtrArray *paths;    /* of LuPath */
 	GPtrArray *afterwards;
+	GArray *queues;		/* see LuPlan */
+	GPtrArray *connections; /* of LuConnection */
+	gboolean kill_old;	/* see LuPlan */
 } LuJournal;
 
 LuJournal *lu_journal_new(void);

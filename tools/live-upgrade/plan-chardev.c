@@ -7,7 +7,9 @@
 #include "opts.h"
 #include "plan.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* Where a chardev listens, by what QEMU says: "disconnected:tcp:127.0.0.1:4444,server=on". */
 static char *listening_address(const LuPlan *plan, const char *label)
@@ -59,8 +61,51 @@ static void hand_on_listener(LuPlan *plan, LuOpts *opts, const char *what, const
 		     what, address);
 }
 
+/* A monitor's client has negotiated with the running process, and would not with the new one. */
+static gboolean is_monitor_of(const LuPlan *plan, const char *label)
+{
+	for (guint i = 0; label && i < plan->line->options->len; i++) {
+		const LuOption *option = plan->line->options->pdata[i];
+		g_autofree char *chardev = NULL;
+
+		if (!lu_option_is(option, "mon"))
+			continue;
+		chardev = lu_option_member(option, "chardev", "chardev");
+		if (!g_strcmp0(chardev, label))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/*
+ * A connection that was given to the running process goes to the new one with the guest, so that
+ * not both read: until then there is a stand-in (migration/stand-in.c).
+ */
+static void given_connection(LuPlan *plan, int number, const char *what, const char *label)
+{
+	LuDescriptor *given =
+		&g_array_index(plan->descriptors, LuDescriptor, plan->descriptors->len - 1);
+	int ends[2], real = lu_plan_number(plan);
+
+	if (is_monitor_of(plan, label)) {
+		lu_plan_refuse(plan,
+			       "%s: its client has negotiated with the running process's monitor",
+			       what);
+		return;
+	}
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+		lu_plan_refuse(plan, "%s: a socket: %s", what, g_strerror(errno));
+		return;
+	}
+	given->number = real;
+	lu_descriptors_add(plan->descriptors, ends[0], number);
+	lu_descriptors_add(plan->descriptors, ends[1], lu_plan_number(plan));
+	g_ptr_array_add(plan->stand_ins, g_strdup_printf("%d:%d", number, real));
+	lu_plan_note(plan, "%s: what comes while the guest is stopped may be lost", what);
+}
+
 /* A descriptor that was given to QEMU: a listening socket, else a connection. */
-static void given_socket(LuPlan *plan, LuOpts *opts, const char *what)
+static void given_socket(LuPlan *plan, LuOpts *opts, const char *what, const char *label)
 {
 	int number = (int)g_ascii_strtoll(lu_opts_get(opts, "fd"), NULL, 10);
 	int fd = lu_plan_descriptor(plan, number, number, what), here;
@@ -70,7 +115,10 @@ static void given_socket(LuPlan *plan, LuOpts *opts, const char *what)
 		return;
 	here = g_array_index(plan->descriptors, LuDescriptor, plan->descriptors->len - 1).fd;
 	if (!lu_opts_bool(opts, "server", FALSE)) {
-		lu_plan_refuse(plan, "%s: its connection was given to the running process", what);
+		if (lu_descriptor_is_connected(here))
+			given_connection(plan, number, what, label);
+		else
+			lu_plan_refuse(plan, "%s: descriptor %d is not connected", what, number);
 		return;
 	}
 	path = lu_descriptor_listening_path(here);
@@ -82,16 +130,27 @@ static void given_socket(LuPlan *plan, LuOpts *opts, const char *what)
 	lu_opts_set(opts, "path", temporary);
 }
 
+/* It has connected before the running one's connection ends. */
+static void note_client(LuPlan *plan, const char *what)
+{
+	lu_plan_note(plan,
+		     "%s: the new process connects by itself, before the running one's connection "
+		     "ends; a server that takes one client only makes the upgrade fail, or loses "
+		     "this one",
+		     what);
+}
+
 static void plan_socket(LuPlan *plan, LuOpts *opts, const char *what, const char *label)
 {
 	const char *path = lu_opts_get(opts, "path");
 	g_autofree char *address = NULL, *temporary = NULL;
 
 	if (lu_opts_get(opts, "fd")) {
-		given_socket(plan, opts, what);
+		given_socket(plan, opts, what, label);
+		if (!lu_opts_bool(opts, "server", FALSE))
+			return;
 	} else if (!lu_opts_bool(opts, "server", FALSE)) {
-		lu_plan_note(plan, "%s: the new process connects by itself; the connection ends",
-			     what);
+		note_client(plan, what);
 		return;
 	} else if (path && !lu_opts_bool(opts, "abstract", FALSE)) {
 		temporary = lu_plan_path(plan, what, path);
@@ -203,8 +262,7 @@ static void legacy_tcp(LuPlan *plan, guint *at, const char *kind, const char *re
 	g_autoptr(LuOpts) opts = lu_opts_parse(rest, "addr");
 
 	if (lu_opts_get(opts, "server") == NULL || !lu_opts_bool(opts, "server", FALSE)) {
-		lu_plan_note(plan, "%s: the new process connects by itself; the connection ends",
-			     what);
+		note_client(plan, what);
 		return;
 	}
 	if (strcmp(kind, "tcp"))

@@ -3,46 +3,12 @@
 #include "json.h"
 #include "opts.h"
 #include "plan.h"
+#include "tap.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* ------------------------------------------------------------------ netdevs */
-
-/* "5", or "5:6:7" */
-static void hand_on(LuPlan *plan, const char *list, const char *what)
-{
-	g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
-
-	for (guint i = 0; numbers[i]; i++) {
-		int number = (int)g_ascii_strtoll(numbers[i], NULL, 10);
-
-		if (!g_ascii_isdigit(*numbers[i])) {
-			lu_plan_refuse(plan, "%s: descriptor %s is known by a name only", what,
-				       numbers[i]);
-			return;
-		}
-		lu_plan_descriptor(plan, number, number, what);
-	}
-}
-
-/* A descriptor of vhost serves the process that claimed it: the new one needs its own. */
-static void open_vhost(LuPlan *plan, const char *list, const char *what)
-{
-	g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
-
-	for (guint i = 0; numbers[i]; i++) {
-		int fd = open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
-
-		if (fd < 0) {
-			lu_plan_refuse(plan, "%s: /dev/vhost-net: %s", what, g_strerror(errno));
-			return;
-		}
-		lu_descriptors_add(plan->descriptors, fd,
-				   (int)g_ascii_strtoll(numbers[i], NULL, 10));
-	}
-}
 
 /* The ports are the running process's until that ends, so forwarding begins then. */
 static void stop_forwarding(LuPlan *plan, LuOption *option, const char *what)
@@ -105,34 +71,83 @@ void lu_plan_forwards(LuPlan *plan)
 	}
 }
 
+/*
+ * Each datagram is a frame, so a socket of these goes on in another process. Either takes one
+ * frame that it cannot give to the guest.
+ */
+static void hand_on_datagrams(LuPlan *plan, const char *list, const char *what)
+{
+	int number = (int)g_ascii_strtoll(list, NULL, 10), type = 0;
+	socklen_t size = sizeof(type);
+
+	if (!g_ascii_isdigit(*list)) {
+		lu_plan_refuse(plan, "%s: descriptor %s is known by a name only", what, list);
+		return;
+	}
+	if (lu_plan_descriptor(plan, number, number, what) < 0)
+		return;
+	if (getsockopt(
+		    g_array_index(plan->descriptors, LuDescriptor, plan->descriptors->len - 1).fd,
+		    SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+	    type != SOCK_DGRAM)
+		lu_plan_refuse(plan,
+			       "%s: descriptor %d is no datagram socket: a stream may be in the "
+			       "middle of a frame (but -netdev stream to a unix socket can be "
+			       "connected again)",
+			       what, number);
+}
+
+/* What there is no way for, and why. */
+static const struct {
+	const char *type, *why;
+} without_way[] = {
+	{"socket", "its socket is the running process's (one given as fd= could be handed on, and "
+		   "-netdev stream to a unix socket be connected again)"},
+	{"dgram", "its socket is the running process's (one given as local.type=fd could be "
+		  "handed on)"},
+	{"vhost-user", "its back end serves one QEMU at a time: unplug the NIC (device_del, "
+		       "netdev_del) and plug it again afterwards"},
+	{"vhost-vdpa", "the device serves one QEMU at a time"},
+	{"passt", "the running process started passt, which ends with it (-netdev stream to a "
+		  "passt of its own could be connected again)"},
+	{"vde", "the switch knows the running process's connection only"},
+	{"l2tpv3", "its socket is the running process's"},
+	{"af-xdp", "its rings are in the running process's memory"},
+	{"netmap", "its rings are in the running process's memory"},
+};
+
+static void refuse_type(LuPlan *plan, const char *type, const char *what)
+{
+	const char *why = "this tool does not know it";
+
+	for (guint i = 0; i < G_N_ELEMENTS(without_way); i++)
+		if (!strcmp(type, without_way[i].type))
+			why = without_way[i].why;
+	lu_plan_refuse(plan, "%s: a %s back end cannot be handed over: %s", what, type, why);
+}
+
 void lu_plan_netdev(LuPlan *plan, guint *at)
 {
 	static const char *const without_state[] = {"none", "nic", "hubport", NULL};
-	static const char *const vhost[] = {"vhostfd", "vhostfds"};
 	LuOption *option = plan->line->options->pdata[*at];
 	g_autofree char *what = g_strdup_printf("-%s %s", option->name, option->value);
-	g_autofree char *type = lu_option_member(option, "type", "type");
-	g_autofree char *fd = lu_option_member(option, "fd", "type");
-	g_autofree char *fds = lu_option_member(option, "fds", "type");
+	g_autofree char *type = lu_option_member(option, "type", "type"), *fd = NULL;
 
 	if (!type || g_strv_contains(without_state, type))
 		return;
-	if (fd || fds)
-		hand_on(plan, fd ? fd : fds, what);
-	else if (strcmp(type, "user"))
-		lu_plan_refuse(plan,
-			       "%s: a %s back end that QEMU opened by itself cannot be "
-			       "handed over yet",
-			       what, type);
-	else
+	fd = lu_option_member(option, !strcmp(type, "dgram") ? "local.str" : "fd", "type");
+	if (lu_tap_is(option)) {
+		lu_plan_tap(plan, option, what);
+	} else if (!strcmp(type, "stream")) {
+		lu_plan_stream(plan, option, what);
+	} else if (!strcmp(type, "user")) {
 		lu_plan_note(plan, "%s: the connections of user networking end", what);
-	for (guint i = 0; i < G_N_ELEMENTS(vhost); i++) {
-		g_autofree char *list = lu_option_member(option, vhost[i], "type");
-
-		if (list)
-			open_vhost(plan, list, what);
+		stop_forwarding(plan, option, what);
+	} else if (fd && (!strcmp(type, "socket") || !strcmp(type, "dgram"))) {
+		hand_on_datagrams(plan, fd, what);
+	} else {
+		refuse_type(plan, type, what);
 	}
-	stop_forwarding(plan, option, what);
 }
 
 /* ---------------------------------------------------------------------- VNC */

@@ -73,22 +73,21 @@ char *lu_plan_path(LuPlan *plan, const char *what, const char *path)
 	return g_steal_pointer(&temporary);
 }
 
-/* "fd=5", "fds=5:6", "\"fd\":\"5\"", "/dev/fd/5" */
-static int highest_number(const char *text)
+/* Of "fd=5", "fds=5:6", "addr.str=5", the same in JSON, and "/dev/fd/5". */
+static int highest_number(const char *value)
 {
+	g_autoptr(GRegex) regex =
+		g_regex_new("(?:fds?|str)[\"\\s=:/]+([0-9]+(?::[0-9]+)*)", 0, 0, NULL);
+	g_autoptr(GMatchInfo) match = NULL;
 	int highest = 0;
 
-	for (const char *at = strstr(text, "fd"); at; at = strstr(at + 2, "fd")) {
-		const char *digits = at + 2;
+	g_regex_match(regex, value, 0, &match);
+	for (; g_match_info_matches(match); g_match_info_next(match, NULL)) {
+		g_autofree char *list = g_match_info_fetch(match, 1);
+		g_auto(GStrv) numbers = g_strsplit(list, ":", -1);
 
-		while (*digits && strchr("s=/\": ", *digits))
-			digits++;
-		while (g_ascii_isdigit(*digits)) {
-			char *end;
-
-			highest = MAX(highest, (int)MIN(strtol(digits, &end, 10), 4096));
-			digits = *end == ':' ? end + 1 : end;
-		}
+		for (guint i = 0; numbers[i]; i++)
+			highest = MAX(highest, (int)MIN(strtol(numbers[i], NULL, 10), 4096));
 	}
 	return highest;
 }
@@ -167,17 +166,31 @@ static void refuse_drive(LuPlan *plan, guint *at)
 }
 
 /* What has state outside of QEMU that serves one process at a time. */
+static const struct {
+	const char *prefix, *why;
+} foreign_devices[] = {
+	{"vfio-", "the device serves one QEMU at a time"},
+	{"vhost-user-",
+	 "its back end serves one QEMU at a time: unplug it (device_del) and plug it "
+	 "again afterwards, with a new back end"},
+	{"vhost-vsock", "the guest's address belongs to the running process"},
+	{"vhost-vdpa", "the device serves one QEMU at a time"},
+	{"vhost-scsi", "its target serves one QEMU at a time"},
+	{"virtio-mem", "the plugin does not carry its state"},
+	{"usb-host", "the device serves one QEMU at a time"},
+	{"ivshmem-", "its peers know the running process only"},
+	{"tpm-", "its state is in another process, which serves one QEMU at a time"},
+};
+
 static void refuse_device(LuPlan *plan, guint *at)
 {
-	static const char *const prefixes[] = {"vfio-",	     "vhost-user-", "vhost-vsock",
-					       "virtio-mem", "usb-host",    "ivshmem-",
-					       "tpm-",	     "vhost-vdpa",  "vhost-scsi"};
 	LuOption *option = plan->line->options->pdata[*at];
 	g_autofree char *driver = lu_option_member(option, "driver", "driver");
 
-	for (guint i = 0; driver && i < G_N_ELEMENTS(prefixes); i++)
-		if (g_str_has_prefix(driver, prefixes[i]))
-			lu_plan_refuse(plan, "-device %s cannot be handed over", option->value);
+	for (guint i = 0; driver && i < G_N_ELEMENTS(foreign_devices); i++)
+		if (g_str_has_prefix(driver, foreign_devices[i].prefix))
+			lu_plan_refuse(plan, "-device %s cannot be handed over: %s", option->value,
+				       foreign_devices[i].why);
 }
 
 static void refuse_option(LuPlan *plan, guint *at)
@@ -290,6 +303,17 @@ static gboolean is_our_plugin(const LuOption *option)
 	return strstr(name, "localhost-migrate") != NULL;
 }
 
+static void set_stand_ins(LuPlan *plan, LuOpts *opts)
+{
+	g_autofree char *text = NULL;
+
+	if (!plan->stand_ins->len)
+		return;
+	g_ptr_array_add(plan->stand_ins, NULL);
+	text = g_strjoinv("/", (char **)plan->stand_ins->pdata);
+	lu_opts_set(opts, "stand-in", text);
+}
+
 /* The running one's arguments stay, but those of its own start. */
 static void set_plugin(LuPlan *plan, const LuPlanOptions *options)
 {
@@ -312,11 +336,13 @@ static void set_plugin(LuPlan *plan, const LuPlanOptions *options)
 	}
 	opts = lu_opts_parse(value, "file");
 	lu_opts_remove(opts, "incoming");
+	lu_opts_remove(opts, "stand-in");
 	if (!options->plugin)
 		lu_opts_remove(opts, "fault");
 	text = g_strconcat("unix:", options->incoming, NULL);
 	lu_opts_set(opts, "incoming", text);
 	g_free(text);
+	set_stand_ins(plan, opts);
 	text = lu_opts_text(opts);
 	lu_command_line_append(plan->line, "plugin", text);
 }
@@ -372,6 +398,9 @@ LuPlan *lu_plan_make(const LuRunning *running, const LuPlanOptions *options)
 	plan->refusals = g_ptr_array_new_with_free_func(g_free);
 	plan->notes = g_ptr_array_new_with_free_func(g_free);
 	plan->afterwards = g_ptr_array_new_with_free_func(g_free);
+	plan->stand_ins = g_ptr_array_new_with_free_func(g_free);
+	plan->queues = g_array_new(FALSE, FALSE, sizeof(int));
+	plan->connections = lu_connections_new();
 	hand_on_stdio(plan);
 	if (running->qmp) {
 		lu_plan_default_vnc(plan);
@@ -402,6 +431,9 @@ void lu_plan_free(LuPlan *plan)
 	g_ptr_array_unref(plan->refusals);
 	g_ptr_array_unref(plan->notes);
 	g_ptr_array_unref(plan->afterwards);
+	g_ptr_array_unref(plan->stand_ins);
+	g_array_unref(plan->queues);
+	g_ptr_array_unref(plan->connections);
 	g_free(plan->qmp_temporary);
 	g_free(plan);
 }

@@ -6,6 +6,7 @@
 #ifndef LIVE_UPGRADE_PLAN_H
 #define LIVE_UPGRADE_PLAN_H
 
+#include "reconnect.h"
 #include "running.h"
 #include "spawn.h"
 
@@ -31,11 +32,15 @@ typedef struct LuPlan {
 	LuCommandLine *line;
 	GArray *descriptors;
 	GPtrArray *paths;
-	GPtrArray *refusals;   /* of char *, one line each */
-	GPtrArray *notes;      /* what the guest or its clients lose */
-	GPtrArray *afterwards; /* QMP messages for the new process when the old one is gone */
-	char *qmp_temporary;   /* the monitor's name until it is renamed */
-	int next_number; /* 0: not known yet */
+	GPtrArray *refusals;	/* of char *, one line each */
+	GPtrArray *notes;	/* what the guest or its clients lose */
+	GPtrArray *afterwards;	/* QMP messages for the new process when the old one is gone */
+	GPtrArray *stand_ins;	/* of char *: "10:40", for the plugin's argument stand-in= */
+	GArray *queues;		/* of int: the running one's, of tap devices, that get frames */
+	GPtrArray *connections; /* of LuConnection, which are made after the handover */
+	gboolean kill_old;	/* it must not end by itself: it would run downscripts */
+	char *qmp_temporary;	/* the monitor's name until it is renamed */
+	int next_number;	/* 0: not known yet */
 	guint monitors, serials, parallels;
 } LuPlan;
 
@@ -47,15 +52,19 @@ void lu_plan_refuse(LuPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void lu_plan_note(LuPlan *plan, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* Plans a name for what was at @path and returns the new process's; the caller's. */
 char *lu_plan_path(LuPlan *plan, const char *what, const char *path);
+/* For a descriptor of the new process; it is free. */
+int lu_plan_number(LuPlan *plan);
 /* A descriptor of the running process, under @number or (-1) one that is free; -1 if refused. */
 int lu_plan_descriptor(LuPlan *plan, int fd, int number, const char *what);
-/* A number for a descriptor that nothing on the command line has. */
-int lu_plan_number(LuPlan *plan);
 
 /* plan-chardev.c: @at is the option's place, and is moved along when others are inserted. */
 void lu_plan_chardev(LuPlan *plan, guint *at);
 void lu_plan_legacy_chardev(LuPlan *plan, guint *at);
 void lu_plan_fdsets(LuPlan *plan);
+/* plan-tap.c */
+void lu_plan_tap(LuPlan *plan, LuOption *option, const char *what);
+/* plan-stream.c */
+void lu_plan_stream(LuPlan *plan, LuOption *option, const char *what);
 /* plan-net.c */
 void lu_plan_netdev(LuPlan *plan, guint *at);
 void lu_plan_forwards(LuPlan *plan);

@@ -139,6 +139,16 @@ static guint second_number(const char *field)
 	return g_strv_length(numbers) > 1 ? (guint)g_ascii_strtoull(numbers[1], NULL, 10) : 0;
 }
 
+/* As it sees it: the kernel says it as seen from outside of the root that it may have. */
+static char *read_cwd(pid_t pid)
+{
+	g_autofree char *root = read_link(pid, "root"), *cwd = read_link(pid, "cwd");
+
+	if (!root || !cwd || !strcmp(root, "/") || !g_str_has_prefix(cwd, root))
+		return g_steal_pointer(&cwd);
+	return g_strdup(cwd[strlen(root)] == '/' ? cwd + strlen(root) : "/");
+}
+
 static gboolean read_all(LuProcess *process, GError **errp)
 {
 	g_autofree char *status = lu_proc_read(process->pid, "status", NULL);
@@ -156,7 +166,7 @@ static gboolean read_all(LuProcess *process, GError **errp)
 	process->argv = read_list(process->pid, "cmdline");
 	process->envp = read_list(process->pid, "environ");
 	process->exe = read_link(process->pid, "exe");
-	process->cwd = read_link(process->pid, "cwd");
+	process->cwd = read_cwd(process->pid);
 	if (!process->argv || !process->exe || !process->cwd || stat(exe_path, &process->exe_stat))
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "process %d has no command line or program that can be read",

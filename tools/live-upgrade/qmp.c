@@ -38,21 +38,27 @@ pid_t lu_qmp_peer(const LuQmp *qmp)
 /* --------------------------------------------------------------- connecting */
 
 /* The address has room for 107 bytes, a path in another root is longer: so by its folder. */
-int lu_unix_connect(const char *path)
+int lu_unix_connect_socket(int fd, const char *path)
 {
 	g_autofree char *folder = g_path_get_dirname(path), *name = g_path_get_basename(path);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	g_auto(LuFd) dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	g_auto(LuFd) fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (dir < 0 || fd < 0)
+	if (dir < 0)
 		return -1;
 	if (g_snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dir,
 		       name) >= (int)sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	return connect(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+int lu_unix_connect(const char *path)
+{
+	g_auto(LuFd) fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || lu_unix_connect_socket(fd, path) < 0)
 		return -1;
 	return lu_fd_steal(&fd);
 }

@@ -41,6 +41,8 @@ char *lu_qmp_hmp(LuQmp *qmp, const char *line, GError **errp);
 
 /* A unix socket's connection, for paths of any length; -1 with errno. */
 int lu_unix_connect(const char *path);
+/* The same for a socket that is there; 0, or -1. */
+int lu_unix_connect_socket(int fd, const char *path);
 
 /* Members of an object; NULL, 0 or FALSE where there is none of that type. */
 const char *lu_json_str(JsonNode *node, const char *member);

@@ -4,6 +4,7 @@
 #include "error.h"
 #include "handle.h"
 #include "paths.h"
+#include "reconnect.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,17 +19,28 @@ gboolean lu_step_names(LuUpgrade *up, GError **errp)
 
 	if (!up->new)
 		return TRUE;
+	/* The guest waits for these. */
+	lu_connections_make(up->journal->connections,
+			    up->old && lu_process_alive(up->old) ? up->old : NULL, up->new,
+			    problems);
 	lu_paths_take(up->journal->paths, up->new, problems);
 	for (guint i = 0; i < problems->len; i++)
 		lu_note(up, problems->pdata[i]);
 	return TRUE;
 }
 
-/* By its monitor; without one SIGTERM makes QEMU end as properly. */
+/*
+ * By its monitor; without one SIGTERM makes QEMU end as properly. It has let go of its disks, so
+ * one that would take the guest's network down on its way can as well be killed.
+ */
 static void ask_to_end(gpointer opaque)
 {
 	LuUpgrade *up = opaque;
 
+	if (up->journal->kill_old) {
+		syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGKILL, NULL, 0);
+		return;
+	}
 	if (up->old_qmp && lu_qmp_do(up->old_qmp, NULL, "quit", NULL))
 		return;
 	syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGTERM, NULL, 0);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The steps that make the new process: prepare, start, greet. */
 #include "steps.h"
+#include "descriptor.h"
 #include "error.h"
 #include "handle.h"
 #include "paths.h"
+#include "stand-in.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,6 +49,14 @@ static LuJournal *open_journal(LuUpgrade *up)
 	journal->paths = copy_paths(up->plan->paths);
 	for (guint i = 0; i < up->plan->afterwards->len; i++)
 		g_ptr_array_add(journal->afterwards, g_strdup(up->plan->afterwards->pdata[i]));
+	g_array_append_vals(journal->queues, up->plan->queues->data, up->plan->queues->len);
+	for (guint i = 0; i < up->plan->connections->len; i++) {
+		const LuConnection *connection = up->plan->connections->pdata[i];
+
+		lu_connections_add(journal->connections, connection->path, connection->old,
+				   connection->new);
+	}
+	journal->kill_old = up->plan->kill_old;
 	return journal;
 }
 
@@ -160,6 +170,19 @@ gboolean lu_step_start(LuUpgrade *up, GError **errp)
 	return lu_spawn_exec(&up->child, argv[0], errp);
 }
 
+/* The new process put them off to put them on for itself (migration/stand-in.c). */
+static void put_queues_on(LuUpgrade *up)
+{
+	for (guint i = 0; i < up->journal->queues->len; i++) {
+		int number = g_array_index(up->journal->queues, int, i);
+		g_auto(LuFd) fd = lu_descriptor_get(up->old, number, NULL);
+
+		if (fd >= 0 && !lu_queue_attach(fd))
+			lu_note(up, g_strdup_printf("queue %d of a tap device stays off: %s",
+						    number, g_strerror(errno)));
+	}
+}
+
 void lu_undo_start(LuUpgrade *up)
 {
 	g_clear_pointer(&up->new_qmp, lu_qmp_free);
@@ -168,8 +191,10 @@ void lu_undo_start(LuUpgrade *up)
 	else if (up->new)
 		lu_process_kill(up->new, NULL);
 	g_clear_pointer(&up->new, lu_process_free);
-	if (up->old && up->journal)
-		lu_paths_forget(up->journal->paths, up->old);
+	if (!up->old || !up->journal)
+		return;
+	lu_paths_forget(up->journal->paths, up->old);
+	put_queues_on(up);
 }
 
 /* -------------------------------------------------------------------- greet */
