@@ -176,6 +176,15 @@ static gboolean is_ours(const char *path)
 	       !(st.st_mode & 022);
 }
 
+int lu_journal_mkdir(const char *base)
+{
+	mode_t mode = geteuid() ? 0700 : 0711;
+
+	if (g_mkdir(base, mode) < 0)
+		return errno == EEXIST ? 0 : -1;
+	return g_chmod(base, mode); /* whatever the umask of this process is */
+}
+
 char *lu_journal_base(GError **errp)
 {
 	const char *runtime = g_getenv("XDG_RUNTIME_DIR");
@@ -188,7 +197,7 @@ char *lu_journal_base(GError **errp)
 		base = g_build_filename(runtime, "qemu-live-upgrade", NULL);
 	else
 		base = g_strdup_printf("/tmp/qemu-live-upgrade-%u", geteuid());
-	if (g_mkdir(base, geteuid() ? 0700 : 0711) < 0 && errno != EEXIST) {
+	if (lu_journal_mkdir(base) < 0) {
 		lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", base);
 		return NULL;
 	}

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -101,6 +102,38 @@ static int arrange(const GArray *descriptors, Kept *kept)
 	return 0;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/*
+ * While this one waits, nothing else is held open by it: another thread's run may have a lock, or
+ * the pipes of a child of its own, which would wait for the end of this one.
+ */
+static void close_others(const LuSpawn *spawn, int go_fd, int error_fd, int root_fd)
+{
+	guint count = spawn->descriptors->len + 4;
+	g_autofree int *needed = g_new(int, count);
+	guint from = 3;
+
+	needed[0] = go_fd;
+	needed[1] = error_fd;
+	needed[2] = root_fd;
+	needed[3] = spawn->like->pidfd;
+	for (guint i = 4; i < count; i++)
+		needed[i] = g_array_index(spawn->descriptors, LuDescriptor, i - 4).fd;
+	qsort(needed, count, sizeof(*needed), compare_numbers);
+	for (guint i = 0; i < count; i++) {
+		guint number = (guint)MAX(needed[i], 0);
+
+		if (number > from)
+			syscall(SYS_close_range, from, number - 1, 0);
+		from = MAX(from, number + 1);
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
+}
+
 static void reset_signals(void)
 {
 	struct sigaction action = {.sa_handler = SIG_DFL};
@@ -121,6 +154,7 @@ static void G_GNUC_NORETURN run_child(const LuSpawn *spawn, int go_fd, int error
 
 	setsid();
 	reset_signals();
+	close_others(spawn, go_fd, error_fd, root_fd);
 	if (read(go_fd, &go, 1) != 1)
 		_exit(125); /* its maker is gone */
 	/* Numbers above the new limit may be needed, so the descriptors come first. */

@@ -67,7 +67,7 @@ static gboolean make_folder(LuUpgrade *up, GError **errp)
 	g_autofree char *here = lu_process_path(up->old, name), *base = g_path_get_dirname(here);
 	struct stat st;
 
-	if (g_mkdir(base, 0711) < 0 && errno != EEXIST)
+	if (lu_journal_mkdir(base) < 0)
 		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", base);
 	if (g_mkdir(here, 0700) < 0 && errno != EEXIST)
 		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", here);

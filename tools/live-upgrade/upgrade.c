@@ -143,12 +143,14 @@ static gboolean is_last(const LuUpgrade *up, guint i)
 	       (up->request->rehearse && i == STEP_HANDOVER);
 }
 
-/* An error of QEMU's or GLib's gets the code of what it means here. */
-static void pass_on(const GError *error, LuErrorCode code, GError **errp)
+/* An error of QEMU's or GLib's, or of a call that serves many steps, says what it means here. */
+static void pass_on(const GError *error, gboolean touched, GError **errp)
 {
-	g_set_error_literal(errp, LU_ERROR,
-			    error->domain == LU_ERROR ? (LuErrorCode)error->code : code,
-			    error->message);
+	LuErrorCode code = error->domain == LU_ERROR ? (LuErrorCode)error->code : LU_ERROR_FAILED;
+
+	if (code == LU_ERROR_FAILED && !touched)
+		code = LU_ERROR_REFUSED;
+	g_set_error_literal(errp, LU_ERROR, code, error->message);
 }
 
 static gboolean walk(LuUpgrade *up, guint from, GError **errp)
@@ -175,7 +177,7 @@ static gboolean walk(LuUpgrade *up, guint from, GError **errp)
 		if (!up->request->dry_run || !ok)
 			walk_back(up, i);
 		if (!ok)
-			pass_on(error, i < STEP_START ? LU_ERROR_REFUSED : LU_ERROR_FAILED, errp);
+			pass_on(error, i > STEP_PLAN, errp);
 		return ok;
 	}
 	return TRUE;
