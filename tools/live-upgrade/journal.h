@@ -23,6 +23,7 @@ typedef struct LuJournal {
 	char *qmp_temporary; /* of LuPlan */
 	char *from, *to;     /* versions */
 	char *status;	     /* of the guest before */
+	char *unit;	     /* of systemd; NULL: none */
 	GPtrArray *paths;    /* of LuPath */
 	GPtrArray *afterwards;
 } LuJournal;
@@ -33,6 +34,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuJournal, lu_journal_free)
 
 /* /run/qemu-live-upgrade, or this user's own; made if it is missing. The caller's. */
 char *lu_journal_base(GError **errp);
+/* Of LuJournal. */
+GPtrArray *lu_journal_all(const char *base);
 /* One that is about process @pid (either of the two) or the socket; NULL if there is none. */
 LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path);
 /* Written anew as a whole, so that it is never half a file. */

@@ -43,6 +43,7 @@ static LuJournal *open_journal(LuUpgrade *up)
 	journal->from = g_strdup(up->running->version.text);
 	journal->to = g_strdup(up->probe.version.text);
 	journal->status = g_strdup(up->running->status);
+	journal->unit = up->running->unit ? g_strdup(up->running->unit->name) : NULL;
 	g_ptr_array_unref(journal->paths);
 	journal->paths = copy_paths(up->plan->paths);
 	for (guint i = 0; i < up->plan->afterwards->len; i++)
@@ -148,7 +149,8 @@ gboolean lu_step_start(LuUpgrade *up, GError **errp)
 			 .argv = argv,
 			 .cwd = up->running->cwd,
 			 .descriptors = up->plan->descriptors,
-			 .sandboxed = lu_command_line_has(up->plan->line, "sandbox")};
+			 .sandboxed = lu_command_line_has(up->plan->line, "sandbox"),
+			 .orphan = up->running->unit != NULL};
 
 	watch_stderr(up);
 	if (!lu_spawn_fork(&spawn, &up->child, errp))
