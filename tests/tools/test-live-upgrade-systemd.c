@@ -273,6 +273,27 @@ static void test_filtered(LmTest *test, const void *arg)
 	assert_not_touched(service);
 }
 
+static void test_all(LmTest *test, const void *arg)
+{
+	Service *service = start_service(test, "NotifyAccess=main", "", "");
+	g_autofree char *copy = g_strconcat(tool_qemu(), ".new", NULL);
+	const char *cp[] = {"cp", tool_qemu(), copy, NULL};
+	g_auto(Run) run = {0};
+	JsonNode *vm;
+
+	/* In this machine only. */
+	g_free(output_of(cp));
+	assert_int_equal(rename(copy, tool_qemu()), 0);
+	tool_run(test, &run, NULL, "--all", NULL);
+	assert_int_equal(run.status, 0);
+	vm = json_array_get_element(
+		json_object_get_array_member(json_node_get_object(run.report), "vms"), 0);
+	assert_string_equal(qmp_str(vm, "kind"), "service");
+	assert_string_equal(qmp_str(vm, "unit"), service->name);
+	assert_string_equal(qmp_str(vm, "outcome"), "upgraded");
+	assert_main_process(service, (pid_t)qmp_int(vm, "new-pid"));
+	assert_guest_in(service, (pid_t)qmp_int(vm, "new-pid"));
+}
 
 #if LM_FAULT_INJECTION
 static void test_fails(LmTest *test, const void *arg)
@@ -322,6 +343,7 @@ static const LmCase cases[] = {
 	LM_CASE(test_deaf),
 	LM_CASE(test_other_pid_file),
 	LM_CASE(test_filtered),
+	LM_CASE(test_all),
 #if LM_FAULT_INJECTION
 	LM_CASE_ARG(test_fails, "prepare:fail"),
 	LM_CASE_ARG(test_fails, "greet:fail"),
