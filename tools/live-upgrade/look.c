@@ -83,8 +83,10 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *handover =
 		g_strdup_printf("%s/%d/handover", up->base, (int)up->running->process->pid);
+	g_autofree char *installed = lu_installed_plugin(up->running->process);
 	g_autofree char *program = NULL;
-	LuPlanOptions options = {.plugin = up->attach ? up->attach : up->request->plugin,
+	LuPlanOptions options = {.installed = installed,
+				 .plugin = up->attach ? up->attach : up->request->plugin,
 				 .incoming = handover,
 				 .cpu_append = up->probe.cpu_append};
 

@@ -180,9 +180,12 @@ static gboolean explain_end(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *end = NULL, *words = last_words(up);
 	LuProcess child = {.pidfd = up->child.pidfd};
+	gboolean ended;
 
-	lu_process_wait_exit(&child, lu_end_us(1000));
+	ended = lu_process_wait_exit(&child, lu_end_us(1000));
 	end = lu_child_end(&up->child);
+	if (!end && ended)
+		end = g_strdup("has ended"); /* an orphan's status is not known here */
 	if (!end)
 		return lu_fail(errp, LU_ERROR_FAILED, "the new process does not answer: %s",
 			       words ? words : "its monitor stays silent");

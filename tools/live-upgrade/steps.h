@@ -43,6 +43,8 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp);
 /* attaching.c */
 /* Whether the old QEMU has the plugin, or can be given it. */
 gboolean lu_check_plugin(LuUpgrade *up, GError **errp);
+/* The plugin's file if this process sees it at its place; the caller's. */
+char *lu_installed_plugin(const LuProcess *process);
 gboolean lu_step_attach(LuUpgrade *up, GError **errp);
 /* service.c: nothing, where the QEMU is no service's main process. */
 gboolean lu_step_unit(LuUpgrade *up, GError **errp);
