@@ -161,16 +161,12 @@ static void kill_helper(gpointer pid)
 	waitpid(GPOINTER_TO_INT(pid), NULL, 0);
 }
 
-/* A program of QEMU's that is no VM. */
-static void start_helper(LmTest *test)
+/* A program of QEMU's that is no VM, in the background. */
+static void start_helper(LmTest *test, const char *const *argv)
 {
-	g_autofree char *socket = lm_test_path(test, "nbd"), *image = lm_test_path(test, "image");
-	const char *argv[] = {"qemu-nbd", "-t", "-f", "raw", "-k", socket, image, NULL};
 	g_autoptr(GError) error = NULL;
 	GPid pid;
 
-	g_file_set_contents(image, "0123456789abcdef", -1, &error);
-	must(error);
 	g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
 		      NULL, NULL, &pid, &error);
 	must(error);
@@ -181,12 +177,17 @@ static void start_helper(LmTest *test)
 static void test_all(LmTest *test, const void *arg)
 {
 	static const char *const refused_extra[] = {"-gdb", "tcp:127.0.0.1:0", NULL};
+	g_autofree char *socket = lm_test_path(test, "nbd"), *image = lm_test_path(test, "image");
+	const char *const nbd[] = {"qemu-nbd", "-t", "-f", "raw", "-k", socket, image, NULL};
+	const char *const probe[] = {tool_qemu(), "-M", "none", "-display", "none", NULL};
 	Vm *refused = named_vm(test, "refused", 64, refused_extra), *current;
 	Host host = three(test);
 	g_auto(Run) dry = {0}, run = {0}, again = {0};
 
 	current = named_vm(test, "current", 64, NULL);
-	start_helper(test);
+	g_file_set_contents(image, "0123456789abcdef", -1, NULL);
+	start_helper(test, nbd);
+	start_helper(test, probe);
 	tool_run(test, &dry, NULL, "--all", "--dry-run", NULL);
 	assert_int_equal(dry.status, 2);
 	assert_outcome(&dry, "small", "possible");
@@ -360,6 +361,22 @@ static void kill_tree(pid_t pid)
 	kill(pid, SIGKILL);
 }
 
+/* Zombies have no program. */
+static guint count_emulators(void)
+{
+	g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+	const char *name;
+	guint count = 0;
+
+	while ((name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_strdup_printf("/proc/%s/exe", name);
+		g_autofree char *program = g_file_read_link(path, NULL);
+
+		count += program && strstr(program, "qemu-system-") != NULL;
+	}
+	return count;
+}
+
 static void test_all_killed(LmTest *test, const void *arg)
 {
 	guint delay_ms = (guint)g_ascii_strtoull(arg, NULL, 10);
@@ -375,6 +392,7 @@ static void test_all_killed(LmTest *test, const void *arg)
 	assert_int_equal(run.status, 0);
 	assert_true(qmp_bool(run.report, "continued") || delay_ms);
 	assert_all_moved_before(&host);
+	assert_int_equal(count_emulators(), 3);
 }
 
 #if LM_FAULT_INJECTION

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -117,6 +118,7 @@ static void G_GNUC_NORETURN run_child(const LuSpawn *spawn, int go_fd, int error
 {
 	Kept kept = {error_fd, spawn->like->pidfd, root_fd};
 	const char *what = "descriptors";
+	pid_t maker = getppid();
 	int err;
 	char go;
 
@@ -131,6 +133,9 @@ static void G_GNUC_NORETURN run_child(const LuSpawn *spawn, int go_fd, int error
 	err = lu_context_apply(spawn->context, kept.old_fd, kept.root_fd, spawn->sandboxed, &what);
 	if (err)
 		give_up(kept.error_fd, err, what);
+	/* A change of user would clear it, so it comes last. */
+	if (spawn->temporary && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != maker))
+		_exit(125);
 	if (chdir(spawn->cwd) < 0)
 		give_up(kept.error_fd, errno, "working folder");
 	execve(spawn->argv[0], spawn->argv, spawn->like->envp);

@@ -27,6 +27,7 @@ typedef struct LuSpawn {
 	const char *cwd;     /* as the new process sees it */
 	GArray *descriptors; /* 0, 1 and 2 too; what is absent is /dev/null */
 	gboolean sandboxed;
+	gboolean temporary; /* ends when this process does */
 	gboolean orphan; /* no child of this process: the first process adopts it */
 } LuSpawn;
 

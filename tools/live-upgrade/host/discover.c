@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A QEMU is a process whose program is called like one, and that exports what the plugin needs
- * (tools/attach looks): qemu-img, qemu-nbd, the guest agent and the like do not. One that cannot
- * be looked into is one if it is called qemu-system-... or kvm; what follows will say why not.
+ * (tools/attach looks): qemu-img, qemu-nbd, the guest agent and the like do not, nor has one
+ * without a machine a guest. One that cannot be looked into is one if it is called qemu-system-...
+ * or kvm; what follows will say why not.
  *
  * An upgrade that was interrupted may have left two processes of one VM; its journal names both.
  * They are one entry, by the older one as long as it is.
@@ -62,12 +63,24 @@ static char *name_of(const LuProcess *process, const LuCommandLine *line)
 	return guest ? g_strdup(guest) : g_strdup_printf("process %d", (int)process->pid);
 }
 
+/* QEMUs that are only asked what they can do, by this tool or by libvirt, have none. */
+static gboolean has_machine(const LuCommandLine *line)
+{
+	const char *value = value_of(line, "machine");
+	g_autoptr(LuOpts) opts = value ? lu_opts_parse(value, "type") : NULL;
+
+	return !opts || g_strcmp0(lu_opts_get(opts, "type"), "none");
+}
+
 static LuVm *describe(const LuProcess *process, const LuHostRequest *request)
 {
 	g_autoptr(LuCommandLine) line = lu_command_line_parse(process->argv, NULL);
-	LuVm *vm = lu_vm_new(process->pid, process->start_time);
 	const char *binary = request->each.binary ? request->each.binary : process->exe;
+	LuVm *vm;
 
+	if (!has_machine(line))
+		return NULL;
+	vm = lu_vm_new(process->pid, process->start_time);
 	vm->uid = process->uid;
 	vm->name = name_of(process, line);
 	vm->memory_bytes = lu_vm_parse_memory(value_of(line, "m"));
