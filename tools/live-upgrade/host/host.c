@@ -17,18 +17,14 @@
 #define TICK_MS 50
 
 typedef struct Place {
-	LuVm *vm; /* NULL: free */
-	LuWorker *worker;
-	gboolean settling; /* what another worker left */
-	char *end;	   /* how that one ended */
+	LuWorker *worker; /* NULL: free */
+	char *left_by;	  /* it settles what another one left; this is how that one ended */
 } Place;
 
 typedef struct Work {
 	LuHostRun *run;
 	const LuVmKind *kind;
-	gpointer state; /* the kind's */
 	Place *places;
-	guint busy;
 	guint64 available_bytes; /* when the run began */
 } Work;
 
@@ -109,106 +105,133 @@ static void end_vm(Work *work, LuVm *vm, LuVmState state, char *reason)
 }
 
 /* What a report says; a VM that was refused because it is no more has ended. */
-static void judge(Work *work, Place *place)
+static void judge(Work *work, const Place *place, LuVm *vm)
 {
-	LuVm *vm = place->vm;
-	JsonNode *report = vm->report;
-	const char *error = lu_json_str(report, "error");
-	LuVmState state = lu_vm_state_parse(lu_json_str(report, "outcome"), LU_VM_REFUSED);
+	const char *error = lu_json_str(vm->report, "error");
+	LuVmState state = lu_vm_state_parse(lu_json_str(vm->report, "outcome"), LU_VM_REFUSED);
 	char *reason = NULL;
 
 	if (state == LU_VM_REFUSED && !lu_process_is(vm->pid, vm->start_time)) {
 		state = LU_VM_ENDED;
-		reason = g_strdup(place->settling ? "its process has ended; if there is another, "
-						    "it is upgraded"
-						  : "it has ended by itself");
-	} else if (place->settling && error) {
-		reason = g_strdup_printf("the process that upgraded it %s; %s", place->end, error);
+		reason = g_strdup(place->left_by ? "its process has ended; if there is another, "
+						   "it is upgraded"
+						 : "it has ended by itself");
+	} else if (place->left_by && error) {
+		reason = g_strdup_printf("the process that upgraded it %s; %s", place->left_by,
+					 error);
 	} else {
 		reason = g_strdup(error);
 	}
 	end_vm(work, vm, state, reason);
 }
 
-static gboolean begin_vm(Work *work, Place *place, LuVm *vm, gboolean settling)
+/* --------------------------------------------------------------------- workers */
+
+static gboolean begin(Work *work, Place *place, GPtrArray *vms)
 {
 	LuRequest request = work->run->request->each;
 	g_autoptr(GError) error = NULL;
 
-	request.recover_only = settling;
-	place->worker = lu_worker_start(vm, work->state, &request, &error);
-	if (!place->worker) {
-		end_vm(work, vm, settling ? LU_VM_LOST : LU_VM_REFUSED, g_strdup(error->message));
-		return FALSE;
+	request.recover_only = place->left_by != NULL;
+	place->worker = lu_worker_start(vms, &request, &error);
+	for (guint i = 0; i < vms->len; i++) {
+		LuVm *vm = vms->pdata[i];
+
+		if (!place->worker) {
+			end_vm(work, vm, place->left_by ? LU_VM_LOST : LU_VM_REFUSED,
+			       g_strdup(error->message));
+		} else if (!place->left_by) {
+			lu_vm_set(vm, LU_VM_UNDER_WAY, NULL);
+			changed(work->run, vm);
+		}
 	}
-	place->vm = vm;
-	place->settling = settling;
-	if (settling)
-		return TRUE;
-	work->busy++;
-	lu_vm_set(vm, LU_VM_UNDER_WAY, NULL);
-	changed(work->run, vm);
 	lu_fault("host-begun", NULL);
-	return TRUE;
+	return place->worker != NULL;
 }
 
-static void leave(Work *work, Place *place)
+/* Its VMs that it said nothing of, once it has ended; of LuVm. */
+static GPtrArray *left_over(Work *work, const Place *place)
 {
-	g_clear_pointer(&place->end, g_free);
-	place->vm = NULL;
-	work->busy--;
+	GPtrArray *left = g_ptr_array_new();
+
+	for (guint i = 0; i < place->worker->vms->len; i++) {
+		LuVm *vm = place->worker->vms->pdata[i];
+
+		if (vm->report)
+			judge(work, place, vm);
+		else
+			g_ptr_array_add(left, vm);
+	}
+	return left;
+}
+
+static void give_up(Work *work, const Place *place, GPtrArray *left, const char *end)
+{
+	for (guint i = 0; i < left->len; i++)
+		end_vm(work, left->pdata[i], LU_VM_LOST,
+		       g_strdup_printf("it cannot be told where the guest is: the process that "
+				       "upgraded it %s, and the one that looked after it %s; run "
+				       "this again",
+				       place->left_by, end));
 }
 
 static void read_worker(Work *work, Place *place)
 {
+	g_autoptr(GPtrArray) left = NULL;
 	g_autofree char *end = NULL;
-	LuVm *vm = place->vm;
 
-	if (lu_worker_read(place->worker, vm, &end))
+	if (lu_worker_read(place->worker, &end))
 		return;
+	left = left_over(work, place);
 	g_clear_pointer(&place->worker, lu_worker_free);
-	if (!end) {
-		judge(work, place);
-	} else if (place->settling) {
-		end_vm(work, vm, LU_VM_LOST,
-		       g_strdup_printf("it cannot be told where the guest is: the process that "
-				       "upgraded it %s, and the one that looked after it %s; run "
-				       "this again",
-				       place->end, end));
-	} else {
-		place->end = g_steal_pointer(&end);
-		if (begin_vm(work, place, vm, TRUE))
+	if (left->len && !place->left_by) {
+		place->left_by = g_steal_pointer(&end);
+		if (begin(work, place, left))
 			return;
+	} else {
+		give_up(work, place, left, end);
 	}
-	leave(work, place);
+	g_clear_pointer(&place->left_by, g_free);
 	lu_fault("host-one", NULL);
 }
 
 /* --------------------------------------------------------------------- one kind */
 
-static LuVm *next_waiting(Work *work)
+/* One VM, or all that go together; empty when there is nothing more to begin. */
+static GPtrArray *next_waiting(Work *work)
 {
-	GPtrArray *vms = work->run->vms;
+	GPtrArray *vms = work->run->vms, *next = g_ptr_array_new();
 
 	if (interrupted)
 		stop(work->run, g_strdup_printf("signal %d", (int)interrupted));
 	for (guint i = 0; i < vms->len && !work->run->stopped; i++) {
 		LuVm *vm = vms->pdata[i];
 
-		if (vm->kind == work->kind && vm->state == LU_VM_WAITING)
-			return vm;
+		if (vm->kind == work->kind && vm->state == LU_VM_WAITING &&
+		    (!next->len || work->kind->upgrade_together))
+			g_ptr_array_add(next, vm);
 	}
-	return NULL;
+	return next;
 }
 
-static void fill_places(Work *work)
+/* FALSE: all are free, and stay that. */
+static gboolean fill_places(Work *work)
 {
-	guint count = work->run->request->parallel;
-	LuVm *vm;
+	gboolean busy = FALSE;
 
-	for (guint i = 0; i < count; i++)
-		while (!work->places[i].vm && (vm = next_waiting(work)))
-			begin_vm(work, &work->places[i], vm, FALSE);
+	for (guint i = 0; i < work->run->request->parallel; i++) {
+		Place *place = &work->places[i];
+
+		while (!place->worker) {
+			g_autoptr(GPtrArray) next = next_waiting(work);
+
+			if (!next->len)
+				break;
+			begin(work, place, next);
+		}
+		busy |= place->worker != NULL;
+	}
+	return busy;
 }
 
 static void wait_for_workers(Work *work)
@@ -217,7 +240,7 @@ static void wait_for_workers(Work *work)
 	g_autofree struct pollfd *fds = g_new0(struct pollfd, count);
 
 	for (guint i = 0; i < count; i++) {
-		fds[i].fd = work->places[i].vm ? work->places[i].worker->fd : -1;
+		fds[i].fd = work->places[i].worker ? work->places[i].worker->fd : -1;
 		fds[i].events = POLLIN;
 	}
 	if (poll(fds, count, TICK_MS) < 0)
@@ -230,32 +253,11 @@ static void wait_for_workers(Work *work)
 		work->run->observer.tick(work->run->observer.opaque, work->run);
 }
 
-static void refuse_kind(Work *work, const GError *error)
-{
-	LuVm *vm;
-
-	while ((vm = next_waiting(work)))
-		end_vm(work, vm, LU_VM_REFUSED, g_strdup(error->message));
-}
-
 static void work_on_kind(Work *work, const LuVmKind *kind)
 {
-	g_autoptr(GError) error = NULL;
-
 	work->kind = kind;
-	work->state = NULL;
-	if (!next_waiting(work))
-		return;
-	if (kind->begin && !kind->begin(&work->run->request->each, &work->state, &error)) {
-		refuse_kind(work, error);
-		return;
-	}
-	do {
-		fill_places(work);
+	while (fill_places(work))
 		wait_for_workers(work);
-	} while (work->busy || next_waiting(work));
-	if (kind->end)
-		kind->end(work->state);
 }
 
 /* -------------------------------------------------------------------- the whole */

@@ -6,9 +6,9 @@
  *      have ended, so that the next run begins when nothing is under way any more.
  *   2. What VMs there are is asked of the processes and of the journals (discover.c), never of
  *      the run before: a run that is continued is a run in which less is left to do.
- *   3. Kind by kind, up to N at once, each in a process of its own (worker.c). A worker that ends
- *      without a report left its VM somewhere: another one settles that, as after any
- *      interrupted run (recover.c), and begins nothing anew.
+ *   3. Kind by kind, up to N at once, each in a process of its own (worker.c), or all of the kind
+ *      in one (kinds.h). A worker that ends without a report left its VM somewhere: another one
+ * settles that, as after any interrupted run (recover.c), and begins nothing anew.
  *   4. The first VM that is rolled back or lost ends the run, unless it is told to keep going:
  *      what is under way is finished, nothing is begun. So does SIGINT, SIGTERM or SIGHUP. A VM
  *      that is refused was not touched, and one that ended by itself is no failure.

@@ -7,8 +7,8 @@
 
 /* --------------------------------------------------------- a process by itself */
 
-static gboolean upgrade_process(gpointer state, const LuVm *vm, const LuRequest *request,
-				LuResult *result, GError **errp)
+static gboolean upgrade_process(const LuVm *vm, const LuRequest *request, LuResult *result,
+				GError **errp)
 {
 	LuRequest one = *request;
 
@@ -108,7 +108,7 @@ void lu_vm_kinds_enumerate(GPtrArray *vms)
 	for (guint i = 0; i < vms->len; i++) {
 		LuVm *vm = vms->pdata[i];
 
-		if (!vm->kind->upgrade)
+		if (!vm->kind->upgrade && !vm->kind->upgrade_together)
 			lu_vm_set(vm, LU_VM_REFUSED,
 				  g_strdup_printf("%s are not upgraded yet", vm->kind->plural));
 	}

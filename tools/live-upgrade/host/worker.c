@@ -19,59 +19,75 @@
 
 /* --------------------------------------------------------------- in the worker */
 
-static void tell(int fd, const char *text)
+typedef struct Pipe {
+	int fd;
+	const LuVm *vm; /* that is spoken of */
+} Pipe;
+
+static void tell(const Pipe *out, const char *members)
 {
-	g_autofree char *line = g_strconcat(text, "\n", NULL);
+	g_autofree char *line = g_strdup_printf("{\"vm\": %d, %s}\n", (int)out->vm->pid, members);
 	gsize length = strlen(line);
 
 	/* As one piece, or not at all. */
-	if (length <= PIPE_BUF && write(fd, line, length) < 0)
+	if (length <= PIPE_BUF && write(out->fd, line, length) < 0)
 		return;
 }
 
 static void on_step(void *opaque, const char *name, const char *what)
 {
-	g_autofree char *text = lu_json_format("{'step': %s}", name);
+	g_autofree char *quoted = lu_json_quote(name);
+	g_autofree char *members = g_strdup_printf("\"step\": %s", quoted);
 
-	tell(GPOINTER_TO_INT(opaque), text);
+	tell(opaque, members);
 }
 
 static void on_progress(void *opaque, const char *stage, guint64 done, guint64 total)
 {
 	g_autofree char *quoted = lu_json_quote(stage);
-	g_autofree char *text = g_strdup_printf("{\"stage\": %s, \"done\": %" G_GUINT64_FORMAT
-						", \"total\": %" G_GUINT64_FORMAT "}",
-						quoted, done, total);
+	g_autofree char *members = g_strdup_printf("\"stage\": %s, \"done\": %" G_GUINT64_FORMAT
+						   ", \"total\": %" G_GUINT64_FORMAT,
+						   quoted, done, total);
 
-	tell(GPOINTER_TO_INT(opaque), text);
+	tell(opaque, members);
 }
 
-static void on_note(void *opaque, const char *note)
-{
-	g_autofree char *text = lu_json_format("{'note': %s}", note);
-
-	tell(GPOINTER_TO_INT(opaque), text);
-}
-
-static void tell_report(int fd, JsonNode *report)
+static void tell_report(const Pipe *out, JsonNode *report)
 {
 	g_autofree char *json = json_to_string(report, FALSE);
-	g_autofree char *line = g_strdup_printf("{\"report\": %s}\n", json);
+	g_autofree char *line =
+		g_strdup_printf("{\"vm\": %d, \"report\": %s}\n", (int)out->vm->pid, json);
 	gint64 end_us = lu_end_us(LAST_LINE_MS);
 	gsize at = 0, length = strlen(line);
 
 	while (at < length && lu_left_ms(end_us)) {
-		struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
+		struct pollfd pollfd = {.fd = out->fd, .events = POLLOUT};
 		ssize_t wrote;
 
 		if (poll(&pollfd, 1, lu_left_ms(end_us)) <= 0 || !(pollfd.revents & POLLOUT))
 			return;
-		wrote = write(fd, line + at, length - at);
+		wrote = write(out->fd, line + at, length - at);
 		if (wrote > 0)
 			at += (gsize)wrote;
 		else if (errno != EAGAIN && errno != EINTR)
 			return;
 	}
+}
+
+static void begun(void *opaque, const LuVm *vm)
+{
+	Pipe *out = opaque;
+
+	out->vm = vm;
+}
+
+static void ended(void *opaque, const LuVm *vm, const LuRequest *request, const LuResult *result,
+		  const GError *error)
+{
+	Pipe out = {((Pipe *)opaque)->fd, vm};
+	g_autoptr(JsonNode) report = lu_report_node(request, result, error);
+
+	tell_report(&out, report);
 }
 
 /* A fault is one VM's if QEMU_LIVE_UPGRADE_FAULT_VM names one. */
@@ -83,29 +99,40 @@ static void choose_fault(const LuVm *vm, const LuRequest *request)
 		g_unsetenv("QEMU_LIVE_UPGRADE_FAULT");
 }
 
-static void G_GNUC_NORETURN work(const LuVm *vm, gpointer state, const LuRequest *request, int fd)
+static void work_on_one(const LuVm *vm, const LuRequest *request, Pipe *out)
 {
 	g_auto(LuResult) result = {0};
 	g_autoptr(GError) error = NULL;
-	LuRequest one = *request;
-	g_autoptr(JsonNode) report = NULL;
+
+	begun(out, vm);
+	vm->kind->upgrade(vm, request, &result, &error);
+	ended(out, vm, request, &result, error);
+}
+
+static void G_GNUC_NORETURN work(GPtrArray *vms, const LuRequest *request, int fd)
+{
+	const LuVm *first = vms->pdata[0];
+	Pipe out = {fd, first};
+	LuTeller teller = {begun, ended, &out};
+	LuRequest each = *request;
 
 	setpgid(0, 0);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	choose_fault(vm, request);
-	one.observer = (LuObserver){on_step, on_progress, on_note, GINT_TO_POINTER(fd)};
-	vm->kind->upgrade(state, vm, &one, &result, &error);
-	report = lu_report_node(&one, &result, error);
-	tell_report(fd, report);
-	_exit(error ? error->code : 0);
+	choose_fault(first, request);
+	each.observer = (LuObserver){on_step, on_progress, NULL, &out};
+	if (first->kind->upgrade_together)
+		first->kind->upgrade_together(vms, &each, &teller);
+	else
+		work_on_one(first, &each, &out);
+	_exit(0);
 }
 
 /* -------------------------------------------------------------- in its maker */
 
-LuWorker *lu_worker_start(LuVm *vm, gpointer state, const LuRequest *request, GError **errp)
+LuWorker *lu_worker_start(GPtrArray *vms, const LuRequest *request, GError **errp)
 {
 	LuWorker *worker;
 	int ends[2];
@@ -118,7 +145,7 @@ LuWorker *lu_worker_start(LuVm *vm, gpointer state, const LuRequest *request, GE
 	pid = fork();
 	if (!pid) {
 		close(ends[0]);
-		work(vm, state, request, ends[1]);
+		work(vms, request, ends[1]);
 	}
 	close(ends[1]);
 	if (pid < 0) {
@@ -130,7 +157,7 @@ LuWorker *lu_worker_start(LuVm *vm, gpointer state, const LuRequest *request, GE
 	worker->pid = pid;
 	worker->fd = ends[0];
 	worker->pending = g_string_new(NULL);
-	worker->notes = g_ptr_array_new_with_free_func(g_free);
+	worker->vms = g_ptr_array_ref(vms);
 	return worker;
 }
 
@@ -140,16 +167,30 @@ void lu_worker_free(LuWorker *worker)
 		return;
 	close(worker->fd);
 	g_string_free(worker->pending, TRUE);
-	g_ptr_array_unref(worker->notes);
+	g_ptr_array_unref(worker->vms);
 	g_free(worker);
 }
 
-static void take_line(LuWorker *worker, LuVm *vm, const char *line)
+static LuVm *vm_of(LuWorker *worker, gint64 pid)
+{
+	for (guint i = 0; i < worker->vms->len; i++) {
+		LuVm *vm = worker->vms->pdata[i];
+
+		if (vm->pid == pid)
+			return vm;
+	}
+	return NULL;
+}
+
+static void take_line(LuWorker *worker, const char *line)
 {
 	g_autoptr(JsonNode) node = json_from_string(line, NULL);
+	LuVm *vm = vm_of(worker, lu_json_int(node, "vm"));
 	JsonNode *report = lu_json_member(node, "report");
-	const char *step = lu_json_str(node, "step"), *note = lu_json_str(node, "note");
+	const char *step = lu_json_str(node, "step");
 
+	if (!vm)
+		return;
 	if (step) {
 		g_free(vm->step);
 		vm->step = g_strdup(step);
@@ -158,21 +199,19 @@ static void take_line(LuWorker *worker, LuVm *vm, const char *line)
 		vm->done = (guint64)lu_json_int(node, "done");
 		vm->total = (guint64)lu_json_int(node, "total");
 	}
-	if (note)
-		g_ptr_array_add(worker->notes, g_strdup(note));
 	if (report) {
 		g_clear_pointer(&vm->report, json_node_unref);
 		vm->report = json_node_copy(report);
 	}
 }
 
-static void take_lines(LuWorker *worker, LuVm *vm)
+static void take_lines(LuWorker *worker)
 {
 	char *end;
 
 	while ((end = strchr(worker->pending->str, '\n'))) {
 		*end = '\0';
-		take_line(worker, vm, worker->pending->str);
+		take_line(worker, worker->pending->str);
 		g_string_erase(worker->pending, 0, end + 1 - worker->pending->str);
 	}
 }
@@ -187,7 +226,7 @@ static char *how_it_ended(pid_t pid)
 				   : g_strdup_printf("exited with %d", WEXITSTATUS(status));
 }
 
-gboolean lu_worker_read(LuWorker *worker, LuVm *vm, char **end)
+gboolean lu_worker_read(LuWorker *worker, char **end)
 {
 	char text[4096];
 	gboolean more;
@@ -196,11 +235,9 @@ gboolean lu_worker_read(LuWorker *worker, LuVm *vm, char **end)
 	while ((got = read(worker->fd, text, sizeof(text))) > 0)
 		g_string_append_len(worker->pending, text, got);
 	more = got < 0 && (errno == EAGAIN || errno == EINTR);
-	take_lines(worker, vm);
+	take_lines(worker);
 	if (more)
 		return TRUE;
 	*end = how_it_ended(worker->pid);
-	if (vm->report)
-		g_clear_pointer(end, g_free);
 	return FALSE;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A process of the tool's own in which one VM is upgraded, so that what goes wrong there harms no
- * other. It tells what it does through a pipe, one line of JSON each:
+ * A process of the tool's own in which one VM is upgraded, or all of a kind that go together, so
+ * that what goes wrong there harms no other. It tells what it does through a pipe, one line of
+ * JSON each, about the VM that it had when the run began:
  *
- *   {"step": "start"}   {"stage": "flip", "done": 1, "total": 2}   {"note": "..."}
- *   {"report": {...}}   the last one, as --json prints it
+ *   {"vm": 12, "step": "start"}     {"vm": 12, "stage": "flip", "done": 1, "total": 2}
+ *   {"vm": 12, "report": {...}}     the last one, as --json prints it
  *
- * It never waits for who reads that: if the pipe is full, only the last line is worth a wait. If
- * the reader ends, it goes on with its VM. Signals from the terminal do not reach it.
+ * It never waits for who reads that: if the pipe is full, only a report is worth a wait. If the
+ * reader ends, it goes on with its VM. Signals from the terminal do not reach it.
  */
 #ifndef LIVE_UPGRADE_HOST_WORKER_H
 #define LIVE_UPGRADE_HOST_WORKER_H
@@ -18,15 +19,16 @@ typedef struct LuWorker {
 	pid_t pid;
 	int fd; /* to be polled */
 	GString *pending;
-	GPtrArray *notes; /* of char * */
+	GPtrArray *vms; /* of LuVm, of one kind */
 } LuWorker;
 
-LuWorker *lu_worker_start(LuVm *vm, gpointer state, const LuRequest *request, GError **errp);
+/* For @vms, of which it keeps a reference. */
+LuWorker *lu_worker_start(GPtrArray *vms, const LuRequest *request, GError **errp);
 /*
- * To be called when there is something to read. FALSE: it has ended, and its report is the VM's,
- * if it made one; *@end says how it ended, if it made none (the caller's).
+ * To be called when there is something to read. FALSE: it has ended; *@end says how (the
+ * caller's). The reports that it made are its VMs'.
  */
-gboolean lu_worker_read(LuWorker *worker, LuVm *vm, char **end);
+gboolean lu_worker_read(LuWorker *worker, char **end);
 void lu_worker_free(LuWorker *worker);
 
 #endif
