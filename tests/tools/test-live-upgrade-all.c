@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * All VMs of a host at once. The tests have a PID namespace of their own, so that the host is one
- * with no other QEMU on it, and a mount namespace, in which another QEMU can be installed: a copy
- * of the one that runs, over its name.
- */
+/* All VMs of a host at once. */
+#include "own-host.h"
 #include "running.h"
-#include "tool.h"
 
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define BASE "/run/qemu-live-upgrade"
 
 /* ----------------------------------------------------------------------- hosts */
 
@@ -32,27 +21,6 @@ static Vm *named_vm(LmTest *test, const char *name, guint memory_mib, const char
 	return tool_vm(test, &options);
 }
 
-static void uninstall(gpointer path)
-{
-	umount2(path, MNT_DETACH);
-	g_free(path);
-}
-
-/* What apt would do: the name leads to another file, the running processes keep theirs. */
-static void install_another(LmTest *test)
-{
-	g_autofree char *copy = lm_test_path(test, "installed"), *content = NULL;
-	g_autoptr(GError) error = NULL;
-	gsize length;
-
-	if (g_file_get_contents(tool_qemu(), &content, &length, &error))
-		g_file_set_contents_full(copy, content, length, G_FILE_SET_CONTENTS_CONSISTENT,
-					 0755, &error);
-	must(error);
-	assert_int_equal(mount(copy, tool_qemu(), NULL, MS_BIND, NULL), 0);
-	lm_test_cleanup_later(test, uninstall, g_strdup(tool_qemu()));
-}
-
 /* Three VMs, the last one started is the first in turn. */
 typedef struct Host {
 	Vm *vms[3];
@@ -63,7 +31,7 @@ static Host three(LmTest *test)
 	Host host = {{named_vm(test, "large", 128, NULL), named_vm(test, "middle", 96, NULL),
 		      named_vm(test, "small", 64, NULL)}};
 
-	install_another(test);
+	own_host_install(test);
 	return host;
 }
 
@@ -262,7 +230,7 @@ static void test_other_user(LmTest *test, const void *arg)
 
 	options.binary = script;
 	own = tool_vm(test, &options);
-	install_another(test);
+	own_host_install(test);
 	tool_run(test, &filtered, NULL, "--all", "--dry-run", "--user", "65534", NULL);
 	assert_int_equal(count_vms(&filtered), 1);
 	assert_outcome(&filtered, "own", "possible");
@@ -279,7 +247,7 @@ static gboolean is_begun(void *opaque)
 {
 	g_autofree char *text = NULL;
 
-	return g_file_get_contents(BASE "/host-run", &text, NULL, NULL) &&
+	return g_file_get_contents(OWN_HOST_BASE "/host-run", &text, NULL, NULL) &&
 	       strstr(text, "\"outcome\" : \"under-way\"");
 }
 
@@ -295,7 +263,7 @@ static void start_in_background(LmTest *test, Background *tool, const char *para
 			      "--parallel",	      parallel,	 NULL};
 	g_autoptr(GError) error = NULL;
 
-	unlink(BASE "/host-run");
+	unlink(OWN_HOST_BASE "/host-run");
 	g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &tool->pid,
 		      &error);
 	must(error);
@@ -512,30 +480,12 @@ static const LmCase cases[] = {
 #endif
 };
 
-/* As the first process of a host that has no QEMU. */
-static int in_host_of_its_own(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("proc", "/proc", "proc", 0, NULL) < 0 ||
-	    (g_mkdir_with_parents(BASE, 0711) < 0 && !g_file_test(BASE, G_FILE_TEST_IS_DIR)) ||
-	    mount("tmpfs", BASE, "tmpfs", 0, "mode=0711") < 0)
-		return lm_test_skip("no mounts of its own");
 	return LM_TEST_MAIN(argc, argv, cases);
 }
 
 int main(int argc, char **argv)
 {
-	int status = 0;
-	pid_t pid;
-
-	if (geteuid())
-		return lm_test_skip("must be root");
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
-		return lm_test_skip("no namespaces of its own");
-	pid = fork();
-	if (!pid)
-		return in_host_of_its_own(argc, argv);
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+	return own_host_main(argc, argv, run);
 }
