@@ -35,6 +35,7 @@ void lu_journal_free(LuJournal *journal)
 	g_free(journal->from);
 	g_free(journal->to);
 	g_free(journal->status);
+	g_free(journal->unit);
 	g_ptr_array_unref(journal->paths);
 	g_ptr_array_unref(journal->afterwards);
 	g_array_unref(journal->queues);
@@ -99,6 +100,7 @@ char *lu_journal_text(const LuJournal *journal)
 	put(object, "from", journal->from);
 	put(object, "to", journal->to);
 	put(object, "status", journal->status);
+	put(object, "unit", journal->unit);
 	json_object_set_array_member(object, "paths", path_array(journal));
 	for (guint i = 0; i < journal->afterwards->len; i++)
 		json_array_add_string_element(afterwards, journal->afterwards->pdata[i]);
@@ -152,6 +154,7 @@ LuJournal *lu_journal_parse(const char *text)
 	journal->from = g_strdup(lu_json_str(node, "from"));
 	journal->to = g_strdup(lu_json_str(node, "to"));
 	journal->status = g_strdup(lu_json_str(node, "status"));
+	journal->unit = g_strdup(lu_json_str(node, "unit"));
 	for (guint i = 0; i < lu_json_length(paths); i++) {
 		JsonNode *path = lu_json_element(paths, i);
 
@@ -222,21 +225,32 @@ static LuJournal *load(const char *path)
 	return journal;
 }
 
-LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path)
+GPtrArray *lu_journal_all(const char *base)
 {
+	GPtrArray *journals = g_ptr_array_new_with_free_func((GDestroyNotify)lu_journal_free);
 	g_autoptr(GDir) dir = g_dir_open(base, 0, NULL);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
 		g_autofree char *path = g_build_filename(base, name, NULL);
-		g_autoptr(LuJournal) journal = NULL;
+		LuJournal *journal = g_str_has_suffix(name, SUFFIX) ? load(path) : NULL;
 
-		if (!g_str_has_suffix(name, SUFFIX))
-			continue;
-		journal = load(path);
-		if (journal && ((pid > 0 && (journal->old_pid == pid || journal->new_pid == pid)) ||
-				(qmp_path && !g_strcmp0(journal->qmp_path, qmp_path))))
-			return g_steal_pointer(&journal);
+		if (journal)
+			g_ptr_array_add(journals, journal);
+	}
+	return journals;
+}
+
+LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path)
+{
+	g_autoptr(GPtrArray) journals = lu_journal_all(base);
+
+	for (guint i = 0; i < journals->len; i++) {
+		const LuJournal *journal = journals->pdata[i];
+
+		if ((pid > 0 && (journal->old_pid == pid || journal->new_pid == pid)) ||
+		    (qmp_path && !g_strcmp0(journal->qmp_path, qmp_path)))
+			return g_ptr_array_steal_index(journals, i);
 	}
 	return NULL;
 }

@@ -23,6 +23,7 @@ typedef struct LuJournal {
 	char *qmp_temporary; /* of LuPlan */
 	char *from, *to;     /* versions */
 	char *status;	     /* of the guest before */
+	char *unit;	     /* of systemd; NULL: none */
 	GPtrArray *paths;    /* of LuPath */
 	GPtrArray *afterwards;
 	GArray *queues;		/* see LuPlan */
@@ -38,6 +39,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuJournal, lu_journal_free)
 char *lu_journal_base(GError **errp);
 /* Makes such a folder, which others can pass through if root does: -1 with errno on failure. */
 int lu_journal_mkdir(const char *base);
+/* Of LuJournal. */
+GPtrArray *lu_journal_all(const char *base);
 /* One that is about process @pid (either of the two) or the socket; NULL if there is none. */
 LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path);
 /* Written anew as a whole, so that it is never half a file. */

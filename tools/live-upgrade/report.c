@@ -88,11 +88,10 @@ static void put_list(JsonObject *object, const char *name, GPtrArray *list)
 	json_object_set_array_member(object, name, array);
 }
 
-static void print_json(const LuRequest *request, const LuResult *result, const GError *error)
+JsonNode *lu_report_node(const LuRequest *request, const LuResult *result, const GError *error)
 {
-	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+	JsonNode *node = json_node_new(JSON_NODE_OBJECT);
 	g_autoptr(JsonObject) object = json_object_new();
-	g_autofree char *text = NULL;
 
 	put_string(object, "outcome", outcome(request, error));
 	put_string(object, "error", error ? error->message : NULL);
@@ -114,7 +113,14 @@ static void print_json(const LuRequest *request, const LuResult *result, const G
 	put_list(object, "refusals", result->refusals);
 	put_list(object, "notes", result->notes);
 	json_node_set_object(node, object);
-	text = json_to_string(node, TRUE);
+	return node;
+}
+
+static void print_json(const LuRequest *request, const LuResult *result, const GError *error)
+{
+	g_autoptr(JsonNode) node = lu_report_node(request, result, error);
+	g_autofree char *text = json_to_string(node, TRUE);
+
 	puts(text);
 }
 

@@ -8,12 +8,14 @@
  *   plan      the new command line; refusals                   nothing was touched
  *             (--dry-run ends here)
  *   attach    loads the plugin into a QEMU without one         it stays there, and is harmless
+ *   unit      whether systemd listens, for a service         its status text is cleared
  *   prepare   the journal, a folder for the handover's socket  removed
  *   start     the new process, as the old one was              killed, its names removed
  *   greet     its monitor; it must run as the old one does     see start
  *   handover  the guest moves                                  the plugin, see docs/theory.md
  *             (--rehearse ends here, and all is taken back)
  *   names     sockets and pid file lead to the new process     the guest is there: no way back
+ *   follow    the new process is the service's main process
  *   retire    the old process ends
  *   settle    forwarded ports, VNC; journal removed
  *
@@ -40,15 +42,17 @@ static const struct {
 	{"probe", "asking the new program", lu_step_probe, NULL},
 	{"plan", "making the new command line", lu_step_plan, NULL},
 	{"attach", "seeing to the plugin", lu_step_attach, NULL},
+	{"unit", "seeing to systemd", lu_step_unit, lu_undo_unit},
 	{"prepare", "opening a journal", lu_step_prepare, lu_undo_prepare},
 	{"start", "starting the new process", lu_step_start, lu_undo_start},
 	{"greet", "waiting for its monitor", lu_step_greet, NULL},
 	{"handover", "handing the guest over", lu_step_handover, NULL},
 	{"names", "renaming sockets and pid file", lu_step_names, NULL},
+	{"follow", "giving the service its process", lu_step_follow, NULL},
 	{"retire", "ending the old process", lu_step_retire, NULL},
 	{"settle", "clearing up", lu_step_settle, NULL},
 };
-enum { STEP_PLAN = 2, STEP_START = 5, STEP_HANDOVER = 7, STEP_NAMES = 8 };
+enum { STEP_PLAN = 2, STEP_START = 6, STEP_HANDOVER = 8, STEP_NAMES = 9 };
 
 void lu_result_clear(LuResult *result)
 {
@@ -198,8 +202,17 @@ static void clear(LuUpgrade *up)
 	g_free(up->attach);
 	lu_probe_clear(&up->probe);
 	lu_running_free(up->running);
+	lu_unit_free(up->unit);
 	lu_journal_free(up->journal);
 	g_free(up->base);
+}
+
+static gboolean say_where_it_is(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(LuProcess) process = lu_process_open(up->request->pid, errp);
+
+	return process && lu_fail(errp, LU_ERROR_FAILED, "the guest goes on in process %d",
+				  (int)process->pid);
 }
 
 /* What a run before this one left comes first. */
@@ -210,6 +223,8 @@ static gboolean run(LuUpgrade *up, GError **errp)
 	up->base = lu_journal_base(errp);
 	if (!up->base || !lu_recover(up, &finished, errp))
 		return FALSE;
+	if (!finished && up->request->recover_only)
+		return say_where_it_is(up, errp);
 	return walk(up, finished ? STEP_NAMES : 0, errp);
 }
 
