@@ -28,7 +28,7 @@ typedef struct LuSpawn {
 	GArray *descriptors; /* 0, 1 and 2 too; what is absent is /dev/null */
 	gboolean sandboxed;
 	gboolean temporary; /* ends when this process does */
-	gboolean orphan; /* no child of this process: the first process adopts it */
+	gboolean orphan;    /* no child of this process: the first process adopts it */
 } LuSpawn;
 
 typedef struct LuChild {
