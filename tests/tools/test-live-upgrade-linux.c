@@ -60,7 +60,7 @@ static gboolean has_let_go(void *opaque)
 	for (guint i = 0; i < G_N_ELEMENTS(ids); i++) {
 		g_autoptr(QmpClient) qmp = qmp_connect(vm->qmp_path, -1, LM_WAIT_MS, NULL);
 		g_autoptr(GError) error = NULL;
-		g_autoptr(JsonNode) reply =
+		G_GNUC_UNUSED g_autoptr(JsonNode) reply =
 			qmp_command(qmp, &error, "device_del", "{'id': %s}", ids[i]);
 
 		all &= error && strstr(error->message, "not found");

@@ -21,6 +21,7 @@
 typedef struct Asked {
 	LuQmp *qmp;
 	const LuProcess *process;
+	const char *cwd;     /* where both were started */
 	GHashTable *answers; /* of char *, by char * */
 	GHashTable *lists;   /* of lu_device_properties */
 } Asked;
@@ -219,7 +220,8 @@ static void ask_backends(Asked *asked)
 
 static char *file_text(const Asked *asked, const char *name)
 {
-	g_autofree char *here = name ? lu_process_absolute(asked->process, name) : NULL;
+	g_autofree char *absolute = name ? g_canonicalize_filename(name, asked->cwd) : NULL;
+	g_autofree char *here = absolute ? lu_process_path(asked->process, absolute) : NULL;
 	struct stat st;
 
 	if (!here || g_str_has_prefix(name, "json:") || stat(here, &st) < 0)
@@ -373,7 +375,7 @@ static gboolean compare(const LuUpgrade *up, GHashTable *old, GHashTable *new, G
 gboolean lu_compare_processes(LuUpgrade *up, GError **errp)
 {
 	g_autoptr(GHashTable) hot = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	g_auto(Asked) old = {0}, new = {0};
+	g_auto(Asked) old = {.cwd = up->running->cwd}, new = {.cwd = up->running->cwd};
 
 	/* What was plugged in the old one is asked for in the new one. */
 	return ask(&old, up->old_qmp, up->old, hot, errp) &&

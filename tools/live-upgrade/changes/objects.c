@@ -92,13 +92,14 @@ static void check_secret(LuPlan *plan, JsonObject *object, const char *id)
 {
 	const char *data = json_object_get_string_member_with_default(object, "data", NULL);
 	const char *file = json_object_get_string_member_with_default(object, "file", NULL);
-	g_autofree char *here = NULL;
+	g_autofree char *absolute = NULL, *here = NULL;
 
 	if (data && !json_object_has_member(object, "keyid"))
 		put_in_memory(plan, object, id, data);
 	if (!file)
 		return;
-	here = lu_process_absolute(plan->running->process, file);
+	absolute = g_canonicalize_filename(file, plan->running->cwd);
+	here = lu_process_path(plan->running->process, absolute);
 	if (!g_file_test(here, G_FILE_TEST_EXISTS))
 		lu_plan_refuse(plan,
 			       "object %s (secret) was added after the start, and its file %s is "
