@@ -233,6 +233,7 @@ static void test_no_attach(LmTest *test, const void *arg)
 	assert_upgraded(vm, upgrade);
 }
 
+#if LM_FAULT_INJECTION
 /* The new process says no, or is killed, on the way. */
 static void test_rolled_back(LmTest *test, const void *arg)
 {
@@ -246,6 +247,7 @@ static void test_rolled_back(LmTest *test, const void *arg)
 	assert_outcome(upgrade, QLU_ROLLED_BACK);
 	tool_assert_untouched(vm);
 }
+#endif
 
 /* ----------------------------------------------------- the program that calls */
 

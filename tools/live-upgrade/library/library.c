@@ -83,9 +83,10 @@ void qlu_free(QluUpgrade *upgrade)
 
 static void set(char **string, const char *value)
 {
-	g_autofree char *old = *string; /* @value may be a part of it */
+	char *old = *string; /* @value may be a part of it */
 
 	*string = g_strdup(value);
+	g_free(old);
 }
 
 void qlu_set_pid(QluUpgrade *upgrade, pid_t pid)
