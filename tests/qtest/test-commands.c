@@ -235,7 +235,8 @@ static void test_bad_plugin_arguments(LmTest *test, const void *arg)
 		{"nonsense=1", "nonsense"},	   {"fault=hello", "fault"},
 		{"fault=nowhere:kill", "nowhere"}, {"fault=hello:explode", "explode"},
 		{"engine=steam", "steam"},	   {"io-uring=maybe", "maybe"},
-		{"incoming=tcp:1", "tcp:1"},
+		{"incoming=tcp:1", "tcp:1"},	   {"stand-in=10", "stand-in"},
+		{"stand-in=10:10", "stand-in"},	   {"stand-in=10:11/x:12", "stand-in"},
 	};
 
 	for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {

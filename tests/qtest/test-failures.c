@@ -224,6 +224,23 @@ static void test_silent_connection(LmTest *test, const void *arg)
 	migrate_assert_completed(source, destination, info);
 }
 
+/* A stand-in whose place nothing can take: the guest is stopped then, and goes on where it was. */
+static void test_stand_in_fails(LmTest *test, const void *arg)
+{
+	VmOptions options = plain;
+	Vm *source = migrate_source(test, &plain), *destination;
+	g_autoptr(JsonNode) info = NULL;
+
+	options.plugin_args = "stand-in=500:501";
+	destination = migrate_destination(test, &options, source);
+	migrate_listen(destination);
+	info = begin_and_wait(source, destination);
+	assert_string_equal(qmp_str(info, "status"), "failed");
+	assert_contains(qmp_str(info, "error-desc"), "descriptor 501 for its stand-in 500");
+	migrate_assert_kept(source, info);
+	assert_spoilt_or_waiting(destination, TRUE);
+}
+
 static const LmCase cases[] = {
 	LM_CASES_EACH_STAGE(test_destination_fails, "fail"),
 	LM_CASE_ARG(test_shared_destination_fails, "regions:fail"),
@@ -236,6 +253,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_source_fails, "devices:fail"),
 	LM_CASE_ARG(test_source_fails_late, "load:fail"),
 	LM_CASE_ARG(test_source_fails_late, "commit:fail"),
+	LM_CASE(test_stand_in_fails),
 	LM_CASE(test_again_after_failure),
 	LM_CASE(test_paused_stays_paused),
 	LM_CASE(test_failure_is_told),

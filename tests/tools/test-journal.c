@@ -13,6 +13,7 @@
 static LuJournal *sample(void)
 {
 	LuJournal *journal = lu_journal_new();
+	int queue = 27;
 
 	journal->step = g_strdup("start");
 	journal->old_pid = 10;
@@ -27,6 +28,9 @@ static LuJournal *sample(void)
 	journal->status = g_strdup("running");
 	lu_paths_add(journal->paths, "-qmp", "/r/q", "/r/q.lu1");
 	g_ptr_array_add(journal->afterwards, g_strdup("{\"execute\": \"x\"}"));
+	g_array_append_val(journal->queues, queue);
+	lu_connections_add(journal->connections, "/r/passt", 5, 10);
+	journal->kill_old = TRUE;
 	return journal;
 }
 
@@ -40,6 +44,9 @@ static void test_round_trip(void **state)
 	again = lu_journal_text(back);
 	assert_string_equal(again, text);
 	assert_int_equal(back->new_start, 21);
+	assert_int_equal(g_array_index(back->queues, int, 0), 27);
+	assert_int_equal(((LuConnection *)back->connections->pdata[0])->new, 10);
+	assert_true(back->kill_old);
 	assert_string_equal(((LuPath *)back->paths->pdata[0])->temporary, "/r/q.lu1");
 }
 

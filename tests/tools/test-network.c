@@ -46,7 +46,7 @@ static Vm *boot(LmTest *test, VmOptions options, const char *const *extra)
 	options.memory_mib = 256;
 	options.extra = extra;
 	vm = tool_spawn(test, &options);
-	serial_wait_beats(vm->serial_path, 5, 60000, NULL, &error);
+	serial_wait_beats(vm->serial_path, 5, LINUX_BOOT_MS, NULL, &error);
 	must(error);
 	return vm;
 }
@@ -182,7 +182,7 @@ static void assert_talked(Vm *vm, const TrafficReport *report, guint64 trips_bef
 {
 	assert_true(net_value(vm, " net ") > trips_before);
 	assert_int_equal(net_value(vm, " netreset "), 0);
-	assert_int_equal(report->connections, 1);
+	assert_int_equal(report->connections, 0);
 	assert_int_equal(report->twice, 0);
 	assert_in_range(report->lost, 0, LOST_MAX);
 	assert_true(report->longest_ms < LONGEST_MAX);
@@ -351,7 +351,7 @@ static void test_passt(LmTest *test, const void *arg)
 	traffic_note(test->test_case->name, &report);
 	assert_true(net_value(vm, " net ") > trips);
 	assert_int_equal(net_value(vm, " netreset "), 0);
-	assert_int_equal(report.connections, 1);
+	assert_int_equal(report.connections, 0);
 	assert_true(report.silent_ms < LONGEST_MAX);
 }
 
@@ -379,7 +379,7 @@ static void test_passt_interrupted(LmTest *test, const void *arg)
 	traffic_note(test->test_case->name, &report);
 	assert_true(report.silent_ms < LONGEST_MAX);
 	assert_int_equal(net_value(vm, " netreset "), 0);
-	assert_int_equal(report.connections, 1);
+	assert_int_equal(report.connections, 0);
 }
 
 static void test_passt_one_off(LmTest *test, const void *arg)

@@ -96,8 +96,8 @@ static void kill_left(gpointer opaque)
 
 void tool_adopt(LmTest *test)
 {
-	if (!test->cleanups->len)
-		lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
+	/* Once more than needed does no harm: a case may have clean-ups of its own already. */
+	lm_test_cleanup_later(test, kill_left, g_strdup(test->dir));
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 

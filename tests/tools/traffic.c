@@ -76,7 +76,8 @@ static gpointer serve(gpointer opaque)
 			fds[count].fd = accept4(traffic->listener, NULL, NULL, SOCK_CLOEXEC);
 			if (fds[count].fd >= 0) {
 				count++;
-				traffic->report.connections++;
+				traffic->report.connections +=
+					g_atomic_int_get(&traffic->measuring);
 			}
 		}
 	}
@@ -253,7 +254,7 @@ TrafficReport traffic_stop(Traffic *traffic)
 void traffic_note(const char *about, const TrafficReport *report)
 {
 	lm_test_note("%s: %u pings, %u lost, %u twice; longest time without an answer %.1f ms; "
-		     "%u announcements; %u connections, %" G_GUINT64_FORMAT
+		     "%u announcements; %u new connections, %" G_GUINT64_FORMAT
 		     " KiB echoed, at most %.1f ms apart",
 		     about, report->sent, report->lost, report->twice, report->longest_ms,
 		     report->announcements, report->connections, report->echoed_bytes >> 10,

@@ -14,7 +14,7 @@ typedef struct Traffic Traffic;
 typedef struct TrafficReport {
 	guint sent, lost, twice; /* pings; lost: no answer within a second */
 	double longest_ms;	 /* between two answers */
-	guint connections;	 /* that the echo server accepted */
+	guint connections;	 /* new ones, since the ping began */
 	guint64 echoed_bytes;
 	double silent_ms;    /* the longest time without anything to echo, since the ping began */
 	guint announcements; /* RARP frames of the guest's, as QEMU sends for it */

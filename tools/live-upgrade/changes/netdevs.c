@@ -209,6 +209,9 @@ static gboolean holds(const LuOption *option, const LuBackend *backend)
 	if (!g_strcmp0(said, "tap") || !g_strcmp0(said, "user"))
 		return !g_strcmp0(said, is) &&
 		       (!said_fd || !fd || !g_ascii_isdigit(*said_fd) || !strcmp(said_fd, fd));
+	/* a tap device, whoever opened it */
+	if (!g_strcmp0(said, "bridge"))
+		return !g_strcmp0(is, "tap");
 	return g_strcmp0(is, "tap") && g_strcmp0(is, "user");
 }
 
