@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is refused before anything is touched: one clear line each. */
 #include "attach-vm.h"
+#include "check.h"
 
 #include <elf.h>
 #include <signal.h>
@@ -261,6 +262,20 @@ static void test_no_plugin(LmTest *test, const void *arg)
 	vm_assert_intact(vm);
 }
 
+/* No kernel of these tests has AppArmor or SELinux: the text alone. */
+static void test_confined(LmTest *test, const void *arg)
+{
+	g_autofree char *apparmor =
+		attach_confinement_advice("libvirt-1234 (enforce)", FALSE, "/a/plugin.so");
+	g_autofree char *selinux =
+		attach_confinement_advice("system_u:system_r:svirt_t:s0:c1,c2", TRUE, "/a/x.so");
+
+	assert_contains(apparmor, "profile libvirt-1234, which");
+	assert_contains(apparmor, "\"/a/plugin.so mr,\"");
+	assert_contains(selinux, "system_u:system_r:svirt_t:s0:c1,c2");
+	assert_contains(selinux, "/a/x.so");
+}
+
 static void test_facts(LmTest *test, const void *arg)
 {
 	static const char *const sandbox[] = {"-sandbox", "on", NULL};
@@ -286,6 +301,7 @@ static const LmCase cases[] = {
 	LM_CASE(test_no_qemu),	  LM_CASE(test_static),		  LM_CASE(test_32_bit),
 	LM_CASE(test_stopped),	  LM_CASE(test_untested_version), LM_CASE(test_traced),
 	LM_CASE(test_no_right),	  LM_CASE(test_no_plugin),	  LM_CASE(test_facts),
+	LM_CASE(test_confined),
 };
 
 int main(int argc, char **argv)
