@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Many attaches at random moments, each with another build of the plugin, and tracers that are
- * killed. LM_LONG=1: a thousand and more instead of fifty. Times are reported, never judged: only
- * the guest's memory is.
+ * killed. LM_LONG=1: a thousand and more instead of fifty. The guest's memory is judged, and how
+ * long the main thread is stopped as a rule (the median). The guest's own gaps depend on what else
+ * the machine does: they are reported beside those of the same guest that nobody attaches to.
  */
 #include "attach-vm.h"
 #include "process.h"
@@ -14,7 +15,8 @@
 #include <unistd.h>
 #include <glib/gstdio.h>
 
-#define PER_VM 50
+#define PER_VM	   50
+#define STOPPED_MS 20
 
 static guint rounds(void)
 {
@@ -28,16 +30,22 @@ static int compare_sizes(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void report_times(GArray *times, guint64 tries, guint64 gap_ms)
+/* Of sorted times: @share of 1 are not longer. */
+static double share_ms(const GArray *times, double share)
 {
-	const guint64 *us = (const guint64 *)times->data;
+	guint at = (guint)((times->len - 1) * share + 0.5);
 
+	return (double)g_array_index(times, guint64, at) / 1000;
+}
+
+static void judge_times(GArray *times, guint64 tries)
+{
 	g_array_sort(times, compare_sizes);
 	lm_test_note("%u attaches in %" G_GUINT64_FORMAT " tries; main thread stopped for %.2f ms "
-		     "(median), %.2f ms (longest); longest gap of the guest's heartbeat "
-		     "%" G_GUINT64_FORMAT " ms (50 is normal)",
-		     times->len, tries, us[times->len / 2] / 1000.0, us[times->len - 1] / 1000.0,
-		     gap_ms);
+		     "(median), %.2f ms (99 %%), %.2f ms (longest)",
+		     times->len, tries, share_ms(times, 0.5), share_ms(times, 0.99),
+		     share_ms(times, 1));
+	assert_true(share_ms(times, 0.5) < STOPPED_MS);
 }
 
 static guint64 gap_of(Vm *vm)
@@ -67,14 +75,23 @@ static Vm *busy_vm(LmTest *test)
 	return migrate_source(test, &options);
 }
 
+static void end(Vm *vm)
+{
+	vm_assert_never_stopped(vm);
+	vm_assert_intact(vm);
+	vm_do(vm, "quit", NULL);
+	assert_true(vm_wait_exit(vm, LM_WAIT_MS));
+	assert_int_equal(vm_exit_status(vm), 0);
+}
+
 static void test_many(LmTest *test, const void *arg)
 {
 	g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(guint64));
-	guint64 tries = 0, gap_ms = 0;
+	guint64 tries = 0, gap_ms = 0, alone_gap_ms = 0;
 
 	srand(7);
 	for (guint round = 0; round < rounds(); round++) {
-		Vm *vm = busy_vm(test);
+		Vm *vm = busy_vm(test), *alone = busy_vm(test);
 
 		for (guint i = 0; i < PER_VM; i++) {
 			g_autofree char *build = attach_other_build(test, i);
@@ -85,15 +102,17 @@ static void test_many(LmTest *test, const void *arg)
 			tries += report.tries;
 			g_array_append_val(times, report.stopped_us);
 			attach_assert_there(vm);
-			gap_ms = MAX(gap_ms, gap_of(vm));
 		}
-		vm_assert_never_stopped(vm);
-		vm_assert_intact(vm);
-		vm_do(vm, "quit", NULL);
-		assert_true(vm_wait_exit(vm, LM_WAIT_MS));
-		assert_int_equal(vm_exit_status(vm), 0);
+		gap_ms = MAX(gap_ms, gap_of(vm));
+		alone_gap_ms = MAX(alone_gap_ms, gap_of(alone));
+		end(vm);
+		end(alone);
 	}
-	report_times(times, tries, gap_ms);
+	judge_times(times, tries);
+	lm_test_note("longest gap of the guest's heartbeat %" G_GUINT64_FORMAT
+		     " ms, of one beside it that is left alone %" G_GUINT64_FORMAT
+		     " ms (50 is normal)",
+		     gap_ms, alone_gap_ms);
 }
 
 /* While the machine starts, too. */
@@ -101,7 +120,7 @@ static void test_fresh(LmTest *test, const void *arg)
 {
 	g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(guint64));
 	VmOptions options = attach_options();
-	guint64 tries = 0, gap_ms = 0;
+	guint64 tries = 0;
 
 	options.memory_mib = 32;
 	for (guint i = 0; i < 8 * rounds(); i++) {
@@ -115,11 +134,10 @@ static void test_fresh(LmTest *test, const void *arg)
 		attach_assert_there(vm);
 		vm_assert_ready(vm);
 		vm_assert_intact(vm);
-		gap_ms = MAX(gap_ms, gap_of(vm));
 		vm_kill(vm, SIGKILL);
 		assert_true(vm_wait_exit(vm, LM_WAIT_MS));
 	}
-	report_times(times, tries, gap_ms);
+	judge_times(times, tries);
 }
 
 /* In this process, which has no other thread; what it leaves to the guest is looked at outside. */
