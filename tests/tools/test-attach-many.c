@@ -6,6 +6,7 @@
  * the machine does: they are reported beside those of the same guest that nobody attaches to.
  */
 #include "attach-vm.h"
+#include "linux-guest.h"
 #include "process.h"
 
 #include <signal.h>
@@ -84,6 +85,21 @@ static void end(Vm *vm)
 	assert_int_equal(vm_exit_status(vm), 0);
 }
 
+static void attach_many(LmTest *test, Vm *vm, GArray *times, guint64 *tries)
+{
+	for (guint i = 0; i < PER_VM; i++) {
+		g_autofree char *build = attach_other_build(test, i);
+		AttachReport report;
+
+		g_usleep((gulong)rand() % 20000);
+		report = attach_must(vm, build);
+		*tries += report.tries;
+		g_array_append_val(times, report.stopped_us);
+		attach_assert_there(vm);
+		g_unlink(build);
+	}
+}
+
 static void test_many(LmTest *test, const void *arg)
 {
 	g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(guint64));
@@ -93,16 +109,7 @@ static void test_many(LmTest *test, const void *arg)
 	for (guint round = 0; round < rounds(); round++) {
 		Vm *vm = busy_vm(test), *alone = busy_vm(test);
 
-		for (guint i = 0; i < PER_VM; i++) {
-			g_autofree char *build = attach_other_build(test, i);
-			AttachReport report;
-
-			g_usleep((gulong)rand() % 20000);
-			report = attach_must(vm, build);
-			tries += report.tries;
-			g_array_append_val(times, report.stopped_us);
-			attach_assert_there(vm);
-		}
+		attach_many(test, vm, times, &tries);
 		gap_ms = MAX(gap_ms, gap_of(vm));
 		alone_gap_ms = MAX(alone_gap_ms, gap_of(alone));
 		end(vm);
@@ -113,6 +120,37 @@ static void test_many(LmTest *test, const void *arg)
 		     " ms, of one beside it that is left alone %" G_GUINT64_FORMAT
 		     " ms (50 is normal)",
 		     gap_ms, alone_gap_ms);
+}
+
+/*
+ * A Linux guest that reads and writes memory, disk and network without a rest; the disk in an I/O
+ * thread. What it wrote to disk is compared from outside at its end.
+ */
+static void test_linux(LmTest *test, const void *arg)
+{
+	g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(guint64));
+	LinuxDisk *disk;
+	VmOptions options;
+	guint64 tries = 0, blocks;
+	Vm *vm;
+
+	if (linux_missing())
+		skip();
+	disk = linux_disk_new(test, arg, TRUE);
+	options = linux_options(disk, LINUX_APPEND " lm.fast=1");
+	options.plugin = "";
+	options.smp = 2;
+	vm = linux_boot(test, &options);
+	blocks = linux_disk_blocks(vm);
+	attach_many(test, vm, times, &tries);
+	lm_test_note("the guest read %" G_GUINT64_FORMAT " blocks meanwhile",
+		     linux_disk_blocks(vm) - blocks);
+	judge_times(times, tries);
+	linux_assert_disk_goes_on(vm);
+	vm_assert_never_stopped(vm);
+	vm_assert_intact(vm);
+	linux_power_off(vm);
+	linux_disk_assert_right(disk, vm->serial_path);
 }
 
 /* While the machine starts, too. */
@@ -182,6 +220,7 @@ static void test_killed(LmTest *test, const void *arg)
 
 static const LmCase cases[] = {
 	LM_CASE(test_many),
+	LM_CASE_ARG(test_linux, "io_uring"),
 	LM_CASE(test_fresh),
 	LM_CASE(test_killed),
 };
