@@ -123,7 +123,6 @@ static void test_suspended(LmTest *test, const void *version)
 {
 	VmOptions options = options_for(version);
 	Vm *vm = migrate_source(test, &options);
-	g_autofree char *text = NULL;
 
 	monitor(vm, SLEEP(SUSPEND));
 	attach_in(test, vm, "suspended");
