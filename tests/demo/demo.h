@@ -30,6 +30,7 @@ typedef struct DemoGuest {
 	guint memory_mib;
 	const char *const *extra;
 	gboolean stock; /* without the plugin, and in memory that cpr-transfer can hand over */
+	gboolean plain; /* without the plugin, and else as all others */
 } DemoGuest;
 
 /* live-events.c: a process's STOP and RESUME, with its own time stamps. */
@@ -79,7 +80,7 @@ typedef struct Hop {
 typedef struct Demo {
 	LmTest *test; /* folder and VMs, for tests/qtest */
 	LmCgroup *cgroup;
-	gboolean chain, quick, live;
+	gboolean chain, quick, live, attach;
 	int runs;
 	char *json_path;
 	DemoQemu qemus[3]; /* the first boots the guest */
@@ -144,6 +145,9 @@ const DemoGuest *linux_guest(Demo *demo, gboolean stock);
 const char *given(const char *variable);
 /* LM_QEMU_<version> or LM_ROOT_<version>; FALSE: there is neither. */
 gboolean given_qemu(const char *version, DemoQemu *qemu);
+
+/* attach.c: all of --attach. */
+void attach_work(Demo *demo);
 
 /* figures.c */
 typedef struct Spread {

@@ -66,6 +66,8 @@ static Machine *start(Demo *demo, const DemoGuest *guest, const DemoQemu *qemu, 
 	options->initrd = guest->initrd;
 	options->append = guest->append;
 	options->cgroup_procs = demo->cgroup ? cgroup_procs_path(demo->cgroup) : NULL;
+	if (guest->plain)
+		options->plugin = "";
 	if (guest->stock) {
 		options->plugin = "";
 		options->machine = "pc-q35-7.2,aux-ram-share=on";

@@ -30,7 +30,7 @@ static void find_qemus(Demo *demo)
 static void check_environment(const Demo *demo)
 {
 	static const char *const needed[] = {"LM_VMLINUZ", "LM_INITRAMFS", "LM_PLUGIN",
-					     "LM_PAYLOAD"};
+					     "LM_PAYLOAD", "LM_TOOL"};
 
 	for (guint i = 0; i < G_N_ELEMENTS(needed); i++)
 		if (!given(needed[i]))
@@ -91,6 +91,8 @@ int main(int argc, char **argv)
 	const GOptionEntry options[] = {
 		{"chain", 0, 0, G_OPTION_ARG_NONE, &demo.chain, "QEMU 7.2 to 10.0 to 11.1", NULL},
 		{"live", 0, 0, G_OPTION_ARG_NONE, &demo.live, "share while the guest runs", NULL},
+		{"attach", 0, 0, G_OPTION_ARG_NONE, &demo.attach,
+		 "start QEMU without the plugin, and load it while it runs", NULL},
 		{"quick", 0, 0, G_OPTION_ARG_NONE, &demo.quick, "without the figures", NULL},
 		{"runs", 0, 0, G_OPTION_ARG_INT, &demo.runs, "runs of each figure", "N"},
 		{"json", 0, 0, G_OPTION_ARG_FILENAME, &demo.json_path, "write figures", "FILE"},
@@ -108,5 +110,5 @@ int main(int argc, char **argv)
 	check_environment(&demo);
 	find_qemus(&demo);
 	demo.upgrades = g_array_new(FALSE, TRUE, sizeof(Hop));
-	return supervise(demo.live ? live_work : work, &demo);
+	return supervise(demo.attach ? attach_work : demo.live ? live_work : work, &demo);
 }

@@ -2,7 +2,8 @@
 /*
  * Two processes: one works and starts the VMs, the other waits for it. However the first ends,
  * the kernel kills the VMs with it (PR_SET_PDEATHSIG), the second inherits and reaps them, and
- * then removes the folder and the control group.
+ * then removes the folder and the control group. What the upgrade tool started is no child of the
+ * first: the second inherits it, too, and kills it.
  */
 #include "demo.h"
 
@@ -47,6 +48,21 @@ static void catch_signals(void (*handler)(int))
 		sigaction(numbers[i], &action, NULL);
 }
 
+/* Whatever this process has inherited. */
+static void kill_children(void)
+{
+	g_autofree char *path = g_strdup_printf("/proc/self/task/%d/children", (int)getpid());
+	g_autofree char *text = NULL;
+	g_auto(GStrv) pids = NULL;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return;
+	pids = g_strsplit(g_strstrip(text), " ", -1);
+	for (guint i = 0; pids[i]; i++)
+		if (atoi(pids[i]) > 0)
+			kill(atoi(pids[i]), SIGKILL);
+}
+
 /* FALSE if a process still is after a while. */
 static gboolean reap_all(void)
 {
@@ -59,8 +75,10 @@ static gboolean reap_all(void)
 			return TRUE;
 		if (!pid && !lm_left_ms(end_us))
 			return FALSE;
-		if (!pid)
+		if (!pid) {
+			kill_children();
 			poll(NULL, 0, 5);
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What is refused before anything is touched: one clear line each. */
 #include "attach-vm.h"
+#include "check.h"
 
 #include <elf.h>
 #include <signal.h>
@@ -261,6 +262,69 @@ static void test_no_plugin(LmTest *test, const void *arg)
 	vm_assert_intact(vm);
 }
 
+/* A QEMU in a mount namespace of its own, in which @mount was done. */
+static Vm *vm_with_mount(LmTest *test, const char *mount)
+{
+	g_autofree char *path = lm_test_path(test, "own-mounts");
+	g_autofree char *text = g_strdup_printf("#!/bin/sh\nexec unshare --mount --propagation "
+						"private -- sh -c '%s; exec \"$@\"' - "
+						"qemu-system-x86_64 \"$@\"\n",
+						mount);
+	VmOptions options = attach_options();
+	Vm *vm;
+
+	assert_true(g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_NONE, 0755, NULL));
+	options.binary = path;
+	vm = migrate_source(test, &options);
+	return vm;
+}
+
+/* It has no way to the plugin's file, nor to a copy; the next one has another file there. */
+static void test_no_proc(LmTest *test, const void *arg)
+{
+	g_autofree char *build = attach_other_build(test, 1);
+	g_autofree char *mount =
+		g_strdup_printf("mount --bind /dev/null %s; mount -t tmpfs none /proc", build);
+	Vm *vm;
+
+	if (geteuid())
+		skip();
+	vm = vm_with_mount(test, mount);
+	assert_refused(vm->pid, build, ATTACH_ERROR_PLUGIN, "has no /proc");
+	assert_false(attach_is_mapped(vm));
+	vm_assert_intact(vm);
+}
+
+static void test_another_file_there(LmTest *test, const void *arg)
+{
+	g_autofree char *build = attach_other_build(test, 1);
+	g_autofree char *mount = g_strdup_printf("mount --bind /dev/null %s", build);
+	AttachReport report;
+	Vm *vm;
+
+	if (geteuid())
+		skip();
+	vm = vm_with_mount(test, mount);
+	report = attach_must(vm, build);
+	assert_false(report.by_path);
+	attach_assert_there(vm);
+	vm_assert_intact(vm);
+}
+
+/* No kernel of these tests has AppArmor or SELinux: the text alone. */
+static void test_confined(LmTest *test, const void *arg)
+{
+	g_autofree char *apparmor =
+		attach_confinement_advice("libvirt-1234 (enforce)", FALSE, "/a/plugin.so");
+	g_autofree char *selinux =
+		attach_confinement_advice("system_u:system_r:svirt_t:s0:c1,c2", TRUE, "/a/x.so");
+
+	assert_contains(apparmor, "profile libvirt-1234, which");
+	assert_contains(apparmor, "\"/a/plugin.so mr,\"");
+	assert_contains(selinux, "system_u:system_r:svirt_t:s0:c1,c2");
+	assert_contains(selinux, "/a/x.so");
+}
+
 static void test_facts(LmTest *test, const void *arg)
 {
 	static const char *const sandbox[] = {"-sandbox", "on", NULL};
@@ -282,10 +346,14 @@ static void test_facts(LmTest *test, const void *arg)
 }
 
 static const LmCase cases[] = {
-	LM_CASE(test_no_process), LM_CASE(test_thread),		  LM_CASE(test_ended),
-	LM_CASE(test_no_qemu),	  LM_CASE(test_static),		  LM_CASE(test_32_bit),
-	LM_CASE(test_stopped),	  LM_CASE(test_untested_version), LM_CASE(test_traced),
-	LM_CASE(test_no_right),	  LM_CASE(test_no_plugin),	  LM_CASE(test_facts),
+	LM_CASE(test_no_process), LM_CASE(test_thread),
+	LM_CASE(test_ended),	  LM_CASE(test_no_qemu),
+	LM_CASE(test_static),	  LM_CASE(test_32_bit),
+	LM_CASE(test_stopped),	  LM_CASE(test_untested_version),
+	LM_CASE(test_traced),	  LM_CASE(test_no_right),
+	LM_CASE(test_no_plugin),  LM_CASE(test_facts),
+	LM_CASE(test_no_proc),	  LM_CASE(test_another_file_there),
+	LM_CASE(test_confined),
 };
 
 int main(int argc, char **argv)

@@ -104,37 +104,6 @@ static void test_to_newer_version(LmTest *test, const void *arg)
 	info = migrate_ok(source, destination, SHARE);
 }
 
-/* ------------------------------------------------------------------- run states */
-
-static void test_paused(LmTest *test, const void *arg)
-{
-	VmOptions options = attach_options();
-	Vm *vm = migrate_source(test, &options);
-
-	vm_do(vm, "stop", NULL);
-	attach_must(vm, NULL);
-	attach_assert_there(vm);
-	assert_true(vm_has_status(vm, "paused"));
-	vm_do(vm, "cont", NULL);
-	vm_assert_intact(vm);
-}
-
-static void test_prelaunch(LmTest *test, const void *arg)
-{
-	static const char *const stopped[] = {"-S", NULL};
-	VmOptions options = attach_options();
-	Vm *vm;
-
-	options.extra = stopped;
-	vm = vm_start(test, &options);
-	attach_must(vm, NULL);
-	attach_assert_there(vm);
-	assert_true(vm_has_status(vm, "prelaunch"));
-	vm_do(vm, "cont", NULL);
-	vm_assert_ready(vm);
-	vm_assert_intact(vm);
-}
-
 /* A destination may be attached to as well. */
 static void test_incoming(LmTest *test, const void *arg)
 {
@@ -241,6 +210,49 @@ static void test_blocked_main_loop(LmTest *test, const void *arg)
 	assert_true(attach_is_mapped(vm));
 }
 
+static gpointer ask_again_and_again(gpointer data)
+{
+	Vm *vm = ((gpointer *)data)[0];
+	gint *stop = ((gpointer *)data)[1];
+	guint count = 0;
+
+	for (; !g_atomic_int_get(stop); count++) {
+		g_autoptr(GError) error = NULL;
+		JsonNode *reply = qmp_command(vm->qmp, &error, "query-qmp-schema", NULL);
+
+		if (!reply)
+			break;
+		json_node_unref(reply);
+	}
+	return GUINT_TO_POINTER(count);
+}
+
+/* The main loop answers one command after the other, and is seldom in its poll. */
+static void test_busy_main_loop(LmTest *test, const void *arg)
+{
+	VmOptions options = attach_options();
+	Vm *vm = migrate_source(test, &options);
+	gint stop = 0;
+	gpointer data[2] = {vm, &stop};
+	GThread *thread = g_thread_new("ask", ask_again_and_again, data);
+	guint count;
+
+	for (guint i = 0; i < 10; i++) {
+		g_autofree char *build = attach_other_build(test, i);
+		AttachReport report = attach_must(vm, build);
+
+		if (!i)
+			note(&report);
+	}
+	g_atomic_int_set(&stop, 1);
+	count = GPOINTER_TO_UINT(g_thread_join(thread));
+	lm_test_note("%u commands were answered meanwhile", count);
+	assert_true(count > 0);
+	attach_assert_there(vm);
+	vm_assert_never_stopped(vm);
+	vm_assert_intact(vm);
+}
+
 static const LmCase cases[] = {
 	LM_CASE_ARG(test_default, ""),
 	LM_CASE_ARG(test_default, SHARE),
@@ -254,13 +266,12 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_version, VERSION_11_1),
 	LM_CASE_ARG(test_to_newer_version, VERSION_10_0),
 	LM_CASE_ARG(test_to_newer_version, VERSION_11_1),
-	LM_CASE(test_paused),
-	LM_CASE(test_prelaunch),
 	LM_CASE(test_incoming),
 	LM_CASE(test_nothing_but_the_plugin),
 	LM_CASE(test_deleted_executable),
 	LM_CASE(test_unreadable),
 	LM_CASE(test_blocked_main_loop),
+	LM_CASE(test_busy_main_loop),
 };
 
 int main(int argc, char **argv)

@@ -83,6 +83,25 @@ static int check_state(pid_t pid, GError **errp)
 	return 0;
 }
 
+gboolean attach_selinux_is_on(void)
+{
+	return g_file_test("/sys/fs/selinux/enforce", G_FILE_TEST_EXISTS);
+}
+
+/* AppArmor's label has its mode in brackets: "libvirt-... (enforce)". */
+char *attach_confinement_advice(const char *label, gboolean selinux, const char *file)
+{
+	g_autofree char *profile = g_strndup(label, strcspn(label, " "));
+
+	if (selinux)
+		return g_strdup_printf(" (it is confined by SELinux as %s, which must be allowed "
+				       "to map and execute %s)",
+				       label, file);
+	return g_strdup_printf(" (it is confined by the AppArmor profile %s, which allows it with "
+			       "the rule \"%s mr,\")",
+			       profile, file);
+}
+
 /* Whether there is memory at the address does not matter: EFAULT comes after the question of right.
  */
 int attach_check_access(pid_t pid, GError **errp)

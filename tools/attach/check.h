@@ -19,6 +19,9 @@ int attach_examine(pid_t pid, const char *plugin_path, AttachFlags flags, Attach
 
 /* access.c: -errno if this user may not trace the process, and why not. */
 int attach_check_access(pid_t pid, GError **errp);
+gboolean attach_selinux_is_on(void);
+/* What lets a process with this label map @file, for the end of an error; the caller's. */
+char *attach_confinement_advice(const char *label, gboolean selinux, const char *file);
 /* program.c: whether it is a QEMU, and which one; fills what it learns of @facts. */
 int attach_check_program(pid_t pid, const GPtrArray *maps, AttachFlags flags, AttachFacts *facts,
 			 AttachTarget *target, GError **errp);

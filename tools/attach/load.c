@@ -109,9 +109,9 @@ static int say_no(AttachCall *call, const AttachJob *job, GError **errp)
 	if (address)
 		text = attach_remote_string(job->pid, address, ERROR_MAX);
 	if (job->facts.confined)
-		advice = g_strdup_printf(" (it is confined as %s, whose rules must let it map %s)",
-					 job->facts.confined,
-					 job->facts.by_path ? job->plugin_path : "a memfd");
+		advice = attach_confinement_advice(job->facts.confined, attach_selinux_is_on(),
+						   job->facts.by_path ? job->plugin_path
+								      : "/memfd:" COPY_NAME "*");
 	return attach_fail(errp, ATTACH_ERROR_LOAD, ENOEXEC,
 			   "process %d cannot load the plugin: %s%s", (int)job->pid,
 			   text ? text : "dlopen says no more", advice ? advice : "");

@@ -44,6 +44,21 @@ static gboolean check(LuUpgrade *up, const char *file, GError **errp)
 	return TRUE;
 }
 
+/* What was done and what it cost, or NULL; the caller's. */
+static char *load(pid_t pid, const char *plugin, GError **errp)
+{
+	g_autofree char *file = plugin_file(plugin);
+	g_autoptr(GError) error = NULL;
+	AttachReport report;
+
+	if (attach_load(pid, file, 0, ATTACH_DEADLINE_MS, &report, &error) < 0) {
+		lu_fail(errp, LU_ERROR_REFUSED, "%s", error->message);
+		return NULL;
+	}
+	return g_strdup_printf("loaded %s into QEMU %d; its main thread was stopped for %.1f ms",
+			       file, (int)pid, report.stopped_us / 1000.0);
+}
+
 gboolean lu_check_plugin(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *file = plugin_file(up->request->plugin);
@@ -56,36 +71,27 @@ gboolean lu_check_plugin(LuUpgrade *up, GError **errp)
 	if (!check(up, file, errp))
 		return FALSE;
 	up->attach = g_strdup(up->request->plugin ? up->request->plugin : file);
-	lu_note(up, g_strdup_printf("QEMU %d was started without localhost-migrate; it %s loaded "
-				    "into it",
-				    (int)up->running->process->pid,
-				    up->request->dry_run ? "would be" : "is"));
+	if (up->request->dry_run)
+		lu_note(up, g_strdup_printf("QEMU %d was started without localhost-migrate; it "
+					    "would be loaded into it",
+					    (int)up->running->process->pid));
 	return TRUE;
 }
 
 gboolean lu_step_attach(LuUpgrade *up, GError **errp)
 {
-	g_autofree char *file = plugin_file(up->attach);
-	g_autoptr(GError) error = NULL;
-	AttachReport report;
+	char *said;
 
 	if (!up->attach)
 		return TRUE;
-	if (attach_load(up->running->process->pid, file, 0, ATTACH_DEADLINE_MS, &report, &error) <
-	    0)
-		return lu_fail(errp, LU_ERROR_REFUSED, "%s", error->message);
-	return TRUE;
+	said = load(up->running->process->pid, up->attach, errp);
+	if (said)
+		lu_note(up, said);
+	return said != NULL;
 }
 
 gboolean lu_attach_only(pid_t pid, const char *plugin, char **said, GError **errp)
 {
-	g_autofree char *file = plugin_file(plugin);
-	g_autoptr(GError) error = NULL;
-	AttachReport report;
-
-	if (attach_load(pid, file, 0, ATTACH_DEADLINE_MS, &report, &error) < 0)
-		return lu_fail(errp, LU_ERROR_REFUSED, "%s", error->message);
-	*said = g_strdup_printf("loaded %s into QEMU %d; its main thread was stopped for %.1f ms",
-				file, (int)pid, report.stopped_us / 1000.0);
-	return TRUE;
+	*said = load(pid, plugin, errp);
+	return *said != NULL;
 }

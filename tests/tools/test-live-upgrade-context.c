@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The new process is what the old one was: its user, namespaces, control groups, limits. */
+#include "cgroup.h"
+#include "running.h"
+#include "tool.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+static const VmOptions plain = {.append = "rate=8", .memory_mib = 64};
+
+static void assert_same_proc(pid_t old, pid_t new, char *const *before, const char *const *names)
+{
+	for (guint i = 0; names[i]; i++) {
+		g_autofree char *now = tool_proc(new, names[i]);
+
+		assert_string_equal(now, before[i]);
+	}
+}
+
+static char *status_line(pid_t pid, const char *name)
+{
+	g_autofree char *text = tool_proc(pid, "status");
+
+	return lu_proc_status_field(text, name);
+}
+
+static void test_context(LmTest *test, const void *arg)
+{
+	static const char *const names[] = {"cgroup", "limits", "oom_score_adj", "coredump_filter",
+					    NULL};
+	g_autoptr(GError) error = NULL;
+	LmCgroup *cgroup = cgroup_new(test, &error);
+	g_autofree char *script = tool_script(
+		test, "qemu",
+		"echo 300 >/proc/self/oom_score_adj\necho 0x31 >/proc/self/coredump_filter\n"
+		"umask 027\nulimit -n 700\nulimit -c 0\nexec nice -n 3 taskset 2 %s \"$@\"\n",
+		tool_qemu());
+	VmOptions options = plain;
+	char *before[4];
+	g_autofree char *cpus = NULL, *new_cpus = NULL, *umask_text = NULL;
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.binary = script;
+	if (cgroup)
+		options.cgroup_procs = cgroup_procs_path(cgroup);
+	vm = tool_vm(test, &options);
+	for (guint i = 0; names[i]; i++)
+		before[i] = tool_proc(vm->pid, names[i]);
+	cpus = status_line(vm->pid, "Cpus_allowed_list");
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	assert_same_proc(vm->pid, run.new_pid, before, names);
+	new_cpus = status_line(run.new_pid, "Cpus_allowed_list");
+	assert_string_equal(new_cpus, cpus);
+	assert_string_equal(cpus, "1");
+	umask_text = status_line(run.new_pid, "Umask");
+	assert_string_equal(umask_text, "0027");
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)run.new_pid), 3);
+	for (guint i = 0; names[i]; i++)
+		g_free(before[i]);
+	/* The control group must be empty when it is removed, before the others are killed. */
+	kill(run.new_pid, SIGKILL);
+	waitpid(run.new_pid, NULL, 0);
+}
+
+/* Namespaces of its own, and a socket that only they have. */
+static void test_namespaces(LmTest *test, const void *arg)
+{
+	g_autofree char *inner = tool_script(
+		test, "inner",
+		"mount -t tmpfs none /mnt\nexec %s \"$@\" -monitor unix:/mnt/mon,server,nowait\n",
+		tool_qemu());
+	g_autofree char *script =
+		tool_script(test, "qemu", "exec unshare -m -n -u -i %s \"$@\"\n", inner);
+	static const char *const names[] = {"mnt", "net", "uts", "ipc"};
+	VmOptions options = plain;
+	g_autofree char *monitor = NULL;
+	char *before[4];
+	g_auto(Run) run = {0};
+	Vm *vm;
+
+	options.binary = script;
+	vm = tool_vm(test, &options);
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path = g_strdup_printf("/proc/%d/ns/%s", (int)vm->pid, names[i]);
+
+		before[i] = g_file_read_link(path, NULL);
+	}
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *path =
+			g_strdup_printf("/proc/%d/ns/%s", (int)run.new_pid, names[i]);
+		g_autofree char *now = g_file_read_link(path, NULL);
+
+		assert_string_equal(now, before[i]);
+		g_free(before[i]);
+	}
+	monitor = g_strdup_printf("/proc/%d/root/mnt/mon", (int)run.new_pid);
+	assert_int_equal(lu_running_peer_of(monitor), run.new_pid);
+}
+
+/* The user is nobody, who must get at the plugin, the guest and the folder. */
+static char *copy_in(LmTest *test, const char *path, const char *name)
+{
+	g_autofree char *content = NULL;
+	char *copy = lm_test_path(test, name);
+	gsize length;
+
+	assert_true(g_file_get_contents(path, &content, &length, NULL));
+	assert_true(g_file_set_contents_full(copy, content, length, 0, 0755, NULL));
+	return copy;
+}
+
+#define AS_NOBODY "setpriv --reuid 65534 --regid 65534 --clear-groups "
+
+static Vm *vm_of_nobody(LmTest *test, char **plugin)
+{
+	g_autofree char *kernel = copy_in(test, lm_test_env("LM_PAYLOAD"), "payload.elf");
+	g_autofree char *script =
+		tool_script(test, "qemu", "exec " AS_NOBODY "%s \"$@\"\n", tool_qemu());
+	g_autofree char *serial = lm_test_path(test, "nobody.serial");
+	VmOptions options = plain;
+
+	*plugin = copy_in(test, lm_test_env("LM_PLUGIN"), "localhost-migrate.so");
+	assert_int_equal(chown(test->dir, 65534, 65534), 0);
+	assert_true(g_file_set_contents(serial, "", 0, NULL));
+	assert_int_equal(chown(serial, 65534, 65534), 0);
+	options.kernel = kernel;
+	options.plugin = *plugin;
+	options.binary = script;
+	options.serial_path = serial;
+	return tool_vm(test, &options);
+}
+
+static void test_root_for_nobody(LmTest *test, const void *arg)
+{
+	g_autofree char *plugin = NULL, *uid = NULL;
+	Vm *vm = vm_of_nobody(test, &plugin);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	uid = status_line(run.new_pid, "Uid");
+	assert_string_equal(uid, "65534\t65534\t65534\t65534");
+}
+
+static void test_nobody_for_nobody(LmTest *test, const void *arg)
+{
+	g_autofree char *plugin = NULL, *tool = NULL, *script = NULL;
+	Vm *vm = vm_of_nobody(test, &plugin);
+	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", test->dir, TRUE);
+	g_auto(Run) run = {0};
+
+	tool = copy_in(test, lm_test_env("LM_TOOL"), "tool");
+	script = tool_script(test, "as-nobody", "exec " AS_NOBODY "%s \"$@\"\n", tool);
+	tool_run_argv(test, &run,
+		      (const char *const[]){script, "--json", "--qmp", vm->qmp_path, "--binary",
+					    tool_qemu(), NULL},
+		      envp);
+	tool_assert_upgraded(vm, &run);
+}
+
+static void test_nobody_for_root(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_autofree char *tool = copy_in(test, lm_test_env("LM_TOOL"), "tool"), *script = NULL;
+	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", "/tmp", TRUE);
+	g_autofree char *pid = g_strdup_printf("%d", (int)vm->pid);
+	g_auto(Run) run = {0};
+
+	assert_int_equal(chmod(test->dir, 0711), 0);
+	script = tool_script(test, "as-nobody", "exec " AS_NOBODY "%s \"$@\"\n", tool);
+	tool_run_argv(test, &run, (const char *const[]){script, "--json", pid, NULL}, envp);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), "only root may upgrade");
+	tool_assert_untouched(vm);
+	g_rmdir("/tmp/qemu-live-upgrade");
+}
+
+static const LmCase cases[] = {
+	LM_CASE(test_context),	       LM_CASE(test_namespaces),
+	LM_CASE(test_root_for_nobody), LM_CASE(test_nobody_for_nobody),
+	LM_CASE(test_nobody_for_root),
+};
+
+int main(int argc, char **argv)
+{
+	if (geteuid())
+		return lm_test_skip("must be root");
+	return LM_TEST_MAIN(argc, argv, cases);
+}
