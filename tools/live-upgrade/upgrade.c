@@ -211,8 +211,8 @@ static gboolean say_where_it_is(LuUpgrade *up, GError **errp)
 {
 	g_autoptr(LuProcess) process = lu_process_open(up->request->pid, errp);
 
-	return process && lu_fail(errp, LU_ERROR_FAILED, "the guest goes on in process %d",
-				  (int)process->pid);
+	return process &&
+	       lu_fail(errp, LU_ERROR_FAILED, "the guest goes on in process %d", (int)process->pid);
 }
 
 /* What a run before this one left comes first. */

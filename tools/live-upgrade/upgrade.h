@@ -31,8 +31,8 @@ typedef struct LuRequest {
 	LuWay way;
 	gboolean rehearse, dry_run, allow_downgrade;
 	gboolean recover_only; /* settle what an interrupted run left; begin nothing */
-	gboolean no_attach; /* refuse a QEMU that was started without the plugin */
-	guint deadline_s;   /* of the handover; 0: 300 */
+	gboolean no_attach;    /* refuse a QEMU that was started without the plugin */
+	guint deadline_s;      /* of the handover; 0: 300 */
 	LuObserver observer;
 } LuRequest;
 
