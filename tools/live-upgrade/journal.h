@@ -24,6 +24,9 @@ typedef struct LuJournal {
 	char *from, *to;     /* versions */
 	char *status;	     /* of the guest before */
 	GPtrArray *paths;    /* of LuPath */
+	char *manager;	     /* the name of LuManager; NULL: nobody manages the VM */
+	char *manager_id;
+	GPtrArray *records;
 	GPtrArray *afterwards;
 	GArray *queues;		/* see LuPlan */
 	GPtrArray *connections; /* of LuConnection */
@@ -36,6 +39,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuJournal, lu_journal_free)
 
 /* /run/qemu-live-upgrade, or this user's own; made if it is missing. The caller's. */
 char *lu_journal_base(GError **errp);
+/* All of VMs that somebody manages; of LuJournal. */
+GPtrArray *lu_journal_managed(const char *base);
 /* One that is about process @pid (either of the two) or the socket; NULL if there is none. */
 LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path);
 /* Written anew as a whole, so that it is never half a file. */

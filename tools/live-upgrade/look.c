@@ -57,6 +57,7 @@ gboolean lu_step_look(LuUpgrade *up, GError **errp)
 				      up->request->pid ? NULL
 				      : socket	       ? socket
 						       : up->request->qmp,
+				      up->request->manager ? up->request->manager->qmp : NULL,
 				      errp);
 	if (!up->running)
 		return FALSE;
@@ -80,7 +81,7 @@ gboolean lu_step_probe(LuUpgrade *up, GError **errp)
 	return TRUE;
 }
 
-gboolean lu_step_plan(LuUpgrade *up, GError **errp)
+LuPlan *lu_make_plan(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *handover =
 		g_strdup_printf("%s/%d/handover", up->base, (int)up->running->process->pid);
@@ -88,14 +89,23 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp)
 	LuPlanOptions options = {.plugin = up->attach ? up->attach : up->request->plugin,
 				 .incoming = handover,
 				 .cpu_append = up->probe.cpu_append};
+	LuPlan *plan;
 
 	if (!choose_program(up, &program, errp))
-		return FALSE;
+		return NULL;
 	options.program = program;
-	up->plan = lu_plan_make(up->running, &options);
-	up->result->command_line = lu_command_line_text(up->plan->line);
+	plan = lu_plan_make(up->running, &options);
 	if (strlen(handover) > 107)
-		lu_plan_refuse(up->plan, "the name %s is longer than 107 bytes", handover);
+		lu_plan_refuse(plan, "the name %s is longer than 107 bytes", handover);
+	return plan;
+}
+
+gboolean lu_step_plan(LuUpgrade *up, GError **errp)
+{
+	up->plan = lu_make_plan(up, errp);
+	if (!up->plan)
+		return FALSE;
+	up->result->command_line = lu_command_line_text(up->plan->line);
 	for (guint i = 0; i < up->plan->notes->len; i++)
 		lu_note(up, g_strdup(up->plan->notes->pdata[i]));
 	for (guint i = 0; i < up->plan->refusals->len; i++)

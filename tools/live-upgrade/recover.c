@@ -112,7 +112,7 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 /* These steps begin when the guest is in the new process. */
 static gboolean is_committed(const LuJournal *journal)
 {
-	static const char *const steps[] = {"names", "retire", "settle", NULL};
+	static const char *const steps[] = {"record", "names", "retire", "settle", NULL};
 
 	return g_strv_contains(steps, journal->step);
 }
@@ -151,6 +151,14 @@ gboolean lu_recover(LuUpgrade *up, gboolean *finished, GError **errp)
 	up->journal = lu_journal_find(up->base, pid, socket);
 	if (!up->journal)
 		return TRUE;
+	if (up->journal->manager && !up->request->manager) {
+		lu_fail(errp, LU_ERROR_REFUSED,
+			"an upgrade of %s was interrupted at \"%s\"; name it so (--libvirt) to "
+			"finish it or take it back",
+			up->journal->manager, up->journal->step);
+		g_clear_pointer(&up->journal, lu_journal_free);
+		return FALSE;
+	}
 	if (up->request->dry_run) {
 		g_autofree char *step = g_strdup(up->journal->step);
 

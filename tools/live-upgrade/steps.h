@@ -8,7 +8,7 @@
 #include "probe.h"
 #include "upgrade.h"
 
-typedef struct LuUpgrade {
+struct LuUpgrade {
 	const LuRequest *request;
 	LuResult *result;
 	char *base; /* of journals */
@@ -26,7 +26,9 @@ typedef struct LuUpgrade {
 	int stderr_fd;		  /* what the new process writes there, if it can be read */
 	off_t stderr_at;
 	guint64 resident_peak;
-} LuUpgrade;
+	guint next; /* step */
+	gint64 begin_us;
+};
 
 /* Kills or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill or POINT:fail; only
  * in a build with -Dfault_injection=true. */
@@ -35,6 +37,7 @@ void lu_note(LuUpgrade *up, char *text);
 gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp);
 
 /* look.c */
+LuPlan *lu_make_plan(LuUpgrade *up, GError **errp);
 gboolean lu_step_look(LuUpgrade *up, GError **errp);
 gboolean lu_step_probe(LuUpgrade *up, GError **errp);
 gboolean lu_step_plan(LuUpgrade *up, GError **errp);
@@ -50,6 +53,12 @@ void lu_remove_folder(LuUpgrade *up, const LuProcess *process);
 gboolean lu_step_start(LuUpgrade *up, GError **errp);
 void lu_undo_start(LuUpgrade *up);
 gboolean lu_step_greet(LuUpgrade *up, GError **errp);
+/* take.c: what a manager had, and what it says of the VM */
+gboolean lu_step_take(LuUpgrade *up, GError **errp);
+void lu_forget_records(LuUpgrade *up);
+gboolean lu_step_record(LuUpgrade *up, GError **errp);
+/* The records of this name, "first" or "last", over the old ones. */
+void lu_rename_records(LuUpgrade *up, const char *which);
 /* handover.c */
 gboolean lu_step_handover(LuUpgrade *up, GError **errp);
 /* Follows one that is under way, by the old process; TRUE: the guest is in the new one. */
