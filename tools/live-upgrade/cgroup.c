@@ -146,9 +146,9 @@ static gboolean join(GPtrArray *like, GPtrArray *now, gboolean is_thread, pid_t 
 {
 	for (guint i = 0; i < like->len; i++) {
 		const LuCgroup *cgroup = like->pdata[i];
-		const char *file = !is_thread		   ? "cgroup.procs"
+		const char *file = !is_thread		  ? "cgroup.procs"
 				   : *cgroup->controllers ? "tasks"
-							   : "cgroup.threads";
+							  : "cgroup.threads";
 		g_autofree char *folder = NULL;
 
 		if (!g_strcmp0(path_in(now, cgroup->controllers), cgroup->path))

@@ -2,6 +2,7 @@
 /* The steps that touch nothing: look, probe, plan. */
 #include "steps.h"
 #include "error.h"
+#include "libvirt/lu-libvirt.h"
 
 #include <string.h>
 
@@ -41,12 +42,33 @@ static gboolean choose_program(LuUpgrade *up, char **program, GError **errp)
 	return TRUE;
 }
 
+/* libvirt would take the end of its process for the end of the domain. */
+static gboolean check_unmanaged(pid_t pid, GError **errp)
+{
+	g_autoptr(GDir) dir = g_dir_open(LU_LIBVIRT_STATE, 0, NULL);
+	const char *file;
+
+	while (dir && (file = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(LU_LIBVIRT_STATE, file, NULL);
+		g_autofree char *name = g_strndup(file, MAX(strlen(file), 4) - 4), *text = NULL;
+
+		if (g_str_has_suffix(file, ".pid") && strcmp(file, "driver.pid") &&
+		    g_file_get_contents(path, &text, NULL, NULL) &&
+		    g_ascii_strtoll(text, NULL, 10) == pid)
+			return lu_fail(errp, LU_ERROR_REFUSED,
+				       "QEMU %d is libvirt's domain %s (--libvirt %s)", (int)pid,
+				       name, name);
+	}
+	return TRUE;
+}
+
 gboolean lu_step_look(LuUpgrade *up, GError **errp)
 {
+	const LuManager *manager = up->request->manager;
 	pid_t pid = target(up->request, errp);
 	g_autofree char *socket = NULL;
 
-	if (pid <= 0)
+	if (pid <= 0 || (!manager && !check_unmanaged(pid, errp)))
 		return FALSE;
 	if (!up->request->pid && !g_path_is_absolute(up->request->qmp)) {
 		g_autofree char *here = g_get_current_dir();
@@ -54,11 +76,11 @@ gboolean lu_step_look(LuUpgrade *up, GError **errp)
 		socket = g_build_filename(here, up->request->qmp, NULL);
 	}
 	up->running = lu_running_open(pid,
-				      up->request->pid ? NULL
-				      : socket	       ? socket
-						       : up->request->qmp,
-				      up->request->manager ? up->request->manager->qmp : NULL,
-				      errp);
+				      manager		 ? manager->qmp_path
+				      : up->request->pid ? NULL
+				      : socket		 ? socket
+							 : up->request->qmp,
+				      manager ? manager->qmp : NULL, errp);
 	if (!up->running)
 		return FALSE;
 	up->old = up->running->process;

@@ -23,15 +23,16 @@ typedef struct LuSuccession {
 	const LuRunning *old;
 	const LuProcess *new;
 	LuQmp *new_qmp;
-	const char *program;	 /* of the new process */
+	const char *program;	  /* of the new process */
 	const LuVersion *version; /* and its version */
 	const char *qmp_path, *qmp_temporary;
 } LuSuccession;
 
 typedef struct LuManager {
-	const char *name; /* "libvirt domain vm1" */
-	const char *id;	  /* its name for the VM, of one word */
-	LuQmp *qmp;	  /* what it lends */
+	const char *name;     /* "libvirt domain vm1" */
+	const char *id;	      /* its name for the VM, of one word */
+	LuQmp *qmp;	      /* what it lends, */
+	const char *qmp_path; /* and the socket of the monitor behind it */
 	/*
 	 * Of LuPath: its records, and where they are written beside. "first" ones are renamed
 	 * when the guest has moved, "last" ones when the sockets have their old names.

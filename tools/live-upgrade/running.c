@@ -161,8 +161,7 @@ static gboolean find_monitor(LuRunning *running, GError **errp)
 	g_autoptr(GError) last = NULL;
 
 	for (guint i = 0; i < running->line->options->len; i++) {
-		g_autofree char *path =
-			monitor_path(running, running->line->options->pdata[i]);
+		g_autofree char *path = monitor_path(running, running->line->options->pdata[i]);
 
 		if (!path)
 			continue;

@@ -47,9 +47,9 @@ static gboolean check_unchanged(LuUpgrade *up, GError **errp)
 	if (plan->refusals->len)
 		return lu_fail(errp, LU_ERROR_REFUSED, "%s", (char *)plan->refusals->pdata[0]);
 	differs = difference(plan->line, up->plan->line);
-	return !differs || lu_fail(errp, LU_ERROR_REFUSED,
-				   "the VM was changed while the new process was started: %s",
-				   differs);
+	return !differs ||
+	       lu_fail(errp, LU_ERROR_REFUSED,
+		       "the VM was changed while the new process was started: %s", differs);
 }
 
 gboolean lu_step_take(LuUpgrade *up, GError **errp)
@@ -84,8 +84,8 @@ void lu_rename_records(LuUpgrade *up, const char *which)
 		const LuPath *record = up->journal->records->pdata[i];
 
 		/* One that is not there was renamed by a run before this one. */
-		if (strcmp(record->what, which) ||
-		    !rename(record->temporary, record->path) || errno == ENOENT)
+		if (strcmp(record->what, which) || !rename(record->temporary, record->path) ||
+		    errno == ENOENT)
 			continue;
 		lu_note(up, g_strdup_printf("%s is not renamed to %s: %s", record->temporary,
 					    record->path, g_strerror(errno)));

@@ -217,7 +217,7 @@ static void clear(LuUpgrade *up)
 	g_free(up);
 }
 
-static LuUpgrade *new(const LuRequest *request, LuResult *result)
+static LuUpgrade *new (const LuRequest *request, LuResult *result)
 {
 	LuUpgrade *up = g_new0(LuUpgrade, 1);
 
@@ -246,7 +246,7 @@ static gboolean recover(LuUpgrade *up, gboolean *finished, GError **errp)
 
 LuUpgrade *lu_upgrade_begin(const LuRequest *request, LuResult *result, GError **errp)
 {
-	LuUpgrade *up = new(request, result);
+	LuUpgrade *up = new (request, result);
 	gboolean finished;
 
 	if (!recover(up, &finished, errp) || !walk(up, STEP_TAKE, errp)) {
@@ -281,7 +281,7 @@ void lu_upgrade_abandon(LuUpgrade *up)
 gboolean lu_upgrade_recover(const LuRequest *request, LuResult *result, gboolean *finished,
 			    GError **errp)
 {
-	LuUpgrade *up = new(request, result);
+	LuUpgrade *up = new (request, result);
 	gboolean ok = recover(up, finished, errp);
 
 	if (ok && *finished)

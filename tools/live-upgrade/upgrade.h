@@ -31,8 +31,8 @@ typedef struct LuRequest {
 	const char *plugin; /* "FILE[,ARGUMENT=VALUE]..."; NULL: the running one's */
 	LuWay way;
 	gboolean rehearse, dry_run, allow_downgrade;
-	gboolean no_attach; /* refuse a QEMU that was started without the plugin */
-	guint deadline_s;   /* of the handover; 0: 300 */
+	gboolean no_attach;	  /* refuse a QEMU that was started without the plugin */
+	guint deadline_s;	  /* of the handover; 0: 300 */
 	const LuManager *manager; /* NULL: nobody manages the VM */
 	LuObserver observer;
 } LuRequest;
@@ -50,6 +50,7 @@ typedef struct LuResult {
 	GPtrArray *refusals; /* of char *: all that a plan refuses */
 	GPtrArray *notes;    /* of char *: what clients lose, what could not be done after it */
 	gboolean recovered;  /* an interrupted run was finished */
+	double away_ms;	     /* how long who manages the VM gave no answer */
 } LuResult;
 
 void lu_result_clear(LuResult *result);
