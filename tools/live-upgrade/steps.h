@@ -30,8 +30,8 @@ struct LuUpgrade {
 	gint64 begin_us;
 };
 
-/* Kills or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill or POINT:fail; only
- * in a build with -Dfault_injection=true. */
+/* Kills, stops or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill, POINT:stop or
+ * POINT:fail; only in a build with -Dfault_injection=true. */
 gboolean lu_fault(const char *point, GError **errp);
 void lu_note(LuUpgrade *up, char *text);
 gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp);

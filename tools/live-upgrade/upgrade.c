@@ -75,6 +75,10 @@ gboolean lu_fault(const char *point, GError **errp)
 		return TRUE;
 	if (!strcmp(parts[1], "kill"))
 		raise(SIGKILL);
+	if (!strcmp(parts[1], "stop")) { /* until somebody lets it go on */
+		raise(SIGSTOP);
+		return TRUE;
+	}
 	return lu_fail(errp, LU_ERROR_FAILED, "fault injected at %s", point);
 }
 

@@ -12,6 +12,7 @@ struct LuDaemon {
 	char *journal;
 	char *name;
 	LuProcess *process; /* NULL: it is away */
+	gboolean was_asked; /* to end */
 	int lock_fd;
 	GStrv units; /* of systemd, the sockets that start it first; empty: not systemd's */
 	/* How it is begun without systemd. */

@@ -194,6 +194,7 @@ static gboolean systemctl(const LuDaemon *daemon, const char *verb, GError **err
 
 static gboolean ask_to_end(LuDaemon *daemon, GError **errp)
 {
+	daemon->was_asked = TRUE;
 	if (daemon->units[0])
 		return systemctl(daemon, "stop", errp);
 	if (syscall(SYS_pidfd_send_signal, daemon->process->pidfd, SIGTERM, NULL, 0) < 0 &&
@@ -278,6 +279,8 @@ gboolean lu_daemon_start(LuDaemon *daemon, guint deadline_ms, GError **errp)
 	gboolean ok;
 
 	drop_lock(daemon);
+	if (daemon->process && !daemon->was_asked)
+		return TRUE; /* it never went away */
 	/* One that was asked to end will. */
 	if (daemon->process && !lu_process_wait_exit(daemon->process, lu_end_us(deadline_ms)))
 		return lu_fail(errp, LU_ERROR_MANAGER,

@@ -197,7 +197,6 @@ LuDomain *lu_domain_open(const char *uri, const char *name, GError **errp)
 	domain->uuid = g_strdup(lu_json_str(facts, "uuid"));
 	domain->title = g_strconcat(TITLE, domain->name, NULL);
 	domain->id = (int)lu_json_int(facts, "id");
-	domain->state = (int)lu_json_int(facts, "state");
 	domain->status_file = g_strdup_printf(LU_LIBVIRT_STATE "/%s.xml", domain->name);
 	if (!check_state(domain->name, facts, errp) || !read_status(domain, errp))
 		return NULL;
@@ -244,22 +243,25 @@ gboolean lu_domain_verify(const LuDomain *domain, LuRelay *relay, GError **errp)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(JsonNode) before = select_domain(relay, domain->uuid, &error), facts = NULL;
-	int state;
+	g_autoptr(JsonNode) status = NULL;
+	int state, wanted;
 
 	if (!before)
 		return lu_fail(errp, LU_ERROR_MANAGER, "libvirt came back without domain %s: %s",
 			       domain->name, error->message);
 	/* Also waits until libvirt has its monitor again, and has looked at the domain. */
-	if (!lu_qmp_do(lu_relay_qmp(relay), &error, "query-status", NULL) ||
-	    !(facts = select_domain(relay, domain->uuid, &error)))
+	status = lu_qmp_call(lu_relay_qmp(relay), &error, "query-status", NULL);
+	facts = status ? select_domain(relay, domain->uuid, &error) : NULL;
+	if (!facts)
 		return lu_fail(errp, LU_ERROR_MANAGER,
 			       "libvirt came back and does not reach domain %s: %s", domain->name,
 			       error->message);
 	state = (int)lu_json_int(facts, "state");
-	if (lu_json_int(facts, "id") != domain->id || state != domain->state)
+	wanted = lu_json_bool(status, "running") ? VIR_DOMAIN_RUNNING : VIR_DOMAIN_PAUSED;
+	if (lu_json_int(facts, "id") != domain->id || state != wanted)
 		return lu_fail(errp, LU_ERROR_MANAGER,
-			       "libvirt came back with domain %s as id %d, %s; it was %d, %s",
+			       "libvirt came back with domain %s as id %d, %s; it is %d, %s",
 			       domain->name, (int)lu_json_int(facts, "id"), state_name(state),
-			       domain->id, state_name(domain->state));
+			       domain->id, state_name(wanted));
 	return TRUE;
 }

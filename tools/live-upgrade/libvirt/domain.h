@@ -8,7 +8,7 @@
 
 typedef struct LuDomain {
 	char *name, *uuid, *title; /* title: "libvirt domain NAME" */
-	int id, state;
+	int id;
 	pid_t pid;
 	char *status_file, *monitor;
 	GHashTable *capabilities; /* of the new emulator; NULL: not known */
