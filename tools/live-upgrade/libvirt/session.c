@@ -138,6 +138,17 @@ GPtrArray *lu_libvirt_list(LuLibvirt *libvirt, GError **errp)
 
 /* ------------------------------------------------------------------- one domain */
 
+static void probe_capabilities(LuDomain *domain, LuUpgrade *up)
+{
+	const char *program = up->plan->line->program;
+
+	lu_domain_probe(domain, program);
+	if (!domain->capabilities)
+		lu_note(up, g_strdup_printf("libvirt does not know what %s can do; it goes on with "
+					    "what it knew of the old QEMU",
+					    program));
+}
+
 LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequest *request,
 			    LuResult *result, GError **errp)
 {
@@ -156,7 +167,7 @@ LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequ
 	g_ptr_array_add(libvirt->vms, vm);
 	up = lu_upgrade_begin(&vm->request, result, errp);
 	if (up && up->plan && lu_version_compare(&up->running->version, &up->probe.version))
-		lu_domain_probe(opened, up->plan->line->program);
+		probe_capabilities(opened, up);
 	lu_domain_end_loan(opened);
 	if (!up)
 		g_ptr_array_remove(libvirt->vms, vm);
