@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Domains of a real libvirt are upgraded, and its view of them is right afterwards. */
 #include "libvirt-host.h"
+#include "libvirt/lu-libvirt.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#include <libvirt/libvirt.h>
 
 static gint64 away_ms(const Run *run)
 {
@@ -234,10 +237,47 @@ static void test_dry_run_and_rehearsal(LmTest *test, const void *arg)
 	assert_upgrades(domain);
 }
 
+/* The call that management software would make, as a program that uses libvirt already. */
+static void call_it(const Domain *domain)
+{
+	LuRequest more = {.plugin = domain->plugin};
+	virConnectPtr connection = virConnectOpen("qemu:///system");
+	virDomainPtr called = connection ? virDomainLookupByName(connection, domain->name) : NULL;
+	g_auto(LuResult) result = {0}, refused = {0};
+	g_autoptr(GError) error = NULL;
+
+	if (!called || lu_libvirt_upgrade(called, tool_qemu(), 4, &more, &refused, &error) ||
+	    !strstr(error->message, "flags are 4"))
+		_exit(1);
+	g_clear_error(&error);
+	if (!lu_libvirt_upgrade(called, tool_qemu(), 0, &more, &result, &error))
+		lm_test_note("%s", error->message);
+	_exit(error ? 2 : result.old_pid == domain_pid(domain));
+}
+
+static void test_call(LmTest *test, const void *arg)
+{
+	Domain *domain = domain_start(test, "lm-call", NULL);
+	pid_t old = domain_pid(domain), child = fork();
+	int status;
+
+	if (!child)
+		call_it(domain);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_true(domain_has_ended(old));
+	domain_assert_runs_in(domain, domain_pid(domain));
+	domain_assert_clean(domain);
+}
+
 static const LmCase cases[] = {
-	LM_CASE(test_all_of_a_domain),	LM_CASE(test_use_afterwards),
-	LM_CASE(test_paused),		LM_CASE(test_several),
-	LM_CASE(test_daemon_as_it_was), LM_CASE(test_dry_run_and_rehearsal),
+	LM_CASE(test_all_of_a_domain),
+	LM_CASE(test_use_afterwards),
+	LM_CASE(test_paused),
+	LM_CASE(test_several),
+	LM_CASE(test_daemon_as_it_was),
+	LM_CASE(test_dry_run_and_rehearsal),
+	LM_CASE(test_call),
 };
 
 int main(int argc, char **argv)

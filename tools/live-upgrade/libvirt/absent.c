@@ -81,7 +81,7 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 }
 
 gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
-			    LuResult *result, GError **errp)
+			    const LuRequest *more, LuResult *result, GError **errp)
 {
 	return refuse(errp);
 }

@@ -83,11 +83,12 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 
 /*
  * One domain, close to what was proposed to libvirt as virDomainHypervisorLiveUpgrade. @domain:
- * a virDomainPtr; @emulator: NULL is the one that is installed; @flags: none so far, 0. The
- * connection of @domain is broken when this returns, for the daemon was away.
+ * a virDomainPtr; @emulator: NULL is the one that is installed; @flags: none so far, 0; @more: what
+ * else may be said, NULL: nothing. The connection of @domain is broken when this returns, for the
+ * daemon was away.
  */
 typedef struct _virDomain virDomain;
 gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
-			    LuResult *result, GError **errp);
+			    const LuRequest *more, LuResult *result, GError **errp);
 
 #endif

@@ -178,15 +178,17 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 }
 
 gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
-			    LuResult *result, GError **errp)
+			    const LuRequest *more, LuResult *result, GError **errp)
 {
 	char uuid[VIR_UUID_STRING_BUFLEN] = "";
 	char *domains[] = {uuid, NULL};
-	LuRequest request = {.binary = emulator};
+	LuRequest request = more ? *more : (LuRequest){0};
 	g_autoptr(GPtrArray) outcomes = NULL;
 	g_autofree char *uri = NULL;
 	LuLibvirtOutcome *outcome;
 
+	memset(result, 0, sizeof(*result));
+	request.binary = emulator;
 	if (flags)
 		return lu_fail(errp, LU_ERROR_USAGE, "flags are %x; none is known", flags);
 	uri = virConnectGetURI(virDomainGetConnect(domain));
@@ -200,7 +202,8 @@ gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned fl
 	outcome = outcomes->pdata[0];
 	*result = outcome->result;
 	memset(&outcome->result, 0, sizeof(outcome->result));
-	if (outcome->error)
-		g_propagate_error(errp, g_steal_pointer(&outcome->error));
-	return !errp || !*errp;
+	if (!outcome->error)
+		return TRUE;
+	g_propagate_error(errp, g_steal_pointer(&outcome->error));
+	return FALSE;
 }
