@@ -144,6 +144,29 @@ static void test_use_afterwards(LmTest *test, const void *arg)
 	virsh_do(test, "start", "lm-use", NULL);
 }
 
+/* What was plugged and snapshotted since the start is not on the command line. */
+static void test_changed_since_start(LmTest *test, const void *arg)
+{
+	g_autofree char *devices = full_devices(test), *image = lm_test_path(test, "second.img");
+	Domain *domain = domain_start(test, "lm-since", devices);
+	g_autofree char *before = NULL, *after = NULL;
+
+	assert_upgrades(domain);
+	assert_true(g_file_set_contents(image, "", 0, NULL) && !truncate(image, 1 << 20));
+	virsh_do(test, "attach-disk", "lm-since", image, "vdb", NULL);
+	virsh_do(test, "snapshot-create-as", "lm-since", "outer", "--disk-only", "--no-metadata",
+		 NULL);
+	before = virsh(test, "domblklist", "lm-since", NULL);
+	assert_contains(before, "disk.outer");
+	assert_contains(before, "second.outer");
+	assert_upgrades(domain);
+	after = virsh(test, "domblklist", "lm-since", NULL);
+	assert_string_equal(after, before);
+	virsh_do(test, "snapshot-create-as", "lm-since", "again", "--disk-only", "--no-metadata",
+		 NULL);
+	assert_upgrades(domain);
+}
+
 static void test_paused(LmTest *test, const void *arg)
 {
 	Domain *domain = domain_start(test, "lm-paused", NULL);
@@ -273,6 +296,7 @@ static void test_call(LmTest *test, const void *arg)
 static const LmCase cases[] = {
 	LM_CASE(test_all_of_a_domain),
 	LM_CASE(test_use_afterwards),
+	LM_CASE(test_changed_since_start),
 	LM_CASE(test_paused),
 	LM_CASE(test_several),
 	LM_CASE(test_daemon_as_it_was),
