@@ -18,6 +18,7 @@
 
 static struct {
 	char *daemon, *config;
+	gboolean systemd; /* it is a service, begun by its sockets */
 	gboolean own_virtlogd;
 	struct stat kvm; /* /dev/kvm, as it was */
 } host;
@@ -57,8 +58,15 @@ static gboolean serves(void *opaque)
 static gboolean begin_daemon(GError **errp)
 {
 	const char *const argv[] = {host.daemon, "-d", "-f", host.config, NULL};
+	const char *const units[] = {"systemctl",
+				     "start",
+				     "virtlogd.socket",
+				     "libvirtd.socket",
+				     "libvirtd-ro.socket",
+				     "libvirtd.service",
+				     NULL};
 
-	if (!run(argv, NULL, errp))
+	if (!run(host.systemd ? units : argv, NULL, errp))
 		return FALSE;
 	if (lm_wait_until(serves, NULL, DAEMON_MS))
 		return TRUE;
@@ -87,6 +95,18 @@ static gboolean end_process(pid_t pid)
 
 void libvirt_daemon_end(void)
 {
+	const char *const units[] = {"systemctl",
+				     "stop",
+				     "libvirtd.socket",
+				     "libvirtd-ro.socket",
+				     "libvirtd-admin.socket",
+				     "libvirtd.service",
+				     NULL};
+
+	if (host.systemd) {
+		assert_true(run(units, NULL, NULL));
+		return;
+	}
 	assert_true(end_process(libvirt_daemon_pid()));
 }
 
@@ -174,7 +194,8 @@ gboolean libvirt_host_begin(const char *daemon, char **why)
 	host.daemon = g_steal_pointer(&found);
 	host.config = g_strdup_printf("/tmp/lm-libvirt-%d.conf", (int)getpid());
 	g_file_set_contents(host.config, "", 0, NULL);
-	host.own_virtlogd = !virtlogd_pid();
+	host.systemd = g_file_test("/run/systemd/system", G_FILE_TEST_IS_DIR);
+	host.own_virtlogd = !host.systemd && !virtlogd_pid();
 	if ((host.own_virtlogd && !run(virtlogd, NULL, &error)) || !begin_daemon(&error)) {
 		*why = g_strdup(error->message);
 		libvirt_host_end();

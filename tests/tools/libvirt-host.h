@@ -8,7 +8,8 @@
 
 /*
  * Begins virtlogd and the daemon for the whole program; FALSE: why tests of libvirt cannot run
- * here (there is none, or one serves already). @daemon: "libvirtd".
+ * here (there is none, or one serves already). @daemon: "libvirtd". Where systemd runs they are its
+ * services.
  */
 gboolean libvirt_host_begin(const char *daemon, char **why);
 void libvirt_host_end(void);

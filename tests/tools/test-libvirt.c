@@ -293,6 +293,47 @@ static void test_call(LmTest *test, const void *arg)
 	domain_assert_clean(domain);
 }
 
+/* How it was begun, of which there is no end: the sockets are there again, too. */
+static void test_service(LmTest *test, const void *arg)
+{
+	const char *const units[] = {"libvirtd.socket", "libvirtd-ro.socket", "libvirtd.service"};
+	Domain *domain = domain_start(test, "lm-service", NULL);
+
+	for (guint i = 0; i < 2; i++) {
+		assert_upgrades(domain);
+		for (guint j = 0; j < G_N_ELEMENTS(units); j++) {
+			const char *argv[] = {"systemctl", "is-active", "--quiet", units[j], NULL};
+			int status = 1;
+
+			assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH,
+						 NULL, NULL, NULL, NULL, &status, NULL));
+			assert_int_equal(status, 0);
+		}
+	}
+	libvirt_daemon_end();
+	libvirt_daemon_begin();
+	domain_assert_runs_in(domain, domain_pid(domain));
+}
+
+/* On a machine of its own, whose first process is systemd; its 77: none can be made here. */
+static int in_machine(const char *in_systemd)
+{
+	const char *argv[] = {in_systemd, "/proc/self/exe", NULL};
+	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+	int status = 0;
+
+	argv[1] = self;
+	g_setenv("LM_IN_MACHINE", "1", TRUE);
+	if (!g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_CHILD_INHERITS_STDIN, NULL, NULL, NULL,
+			  NULL, &status, NULL))
+		return 1;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		return lm_test_skip("no machine with systemd can be made here");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+static const LmCase service_cases[] = {LM_CASE(test_service)};
+
 static const LmCase cases[] = {
 	LM_CASE(test_all_of_a_domain),
 	LM_CASE(test_use_afterwards),
@@ -306,12 +347,17 @@ static const LmCase cases[] = {
 
 int main(int argc, char **argv)
 {
+	const char *in_systemd = g_getenv("LM_LIBVIRT_IN_SYSTEMD");
+	gboolean machine = g_getenv("LM_IN_MACHINE") != NULL;
 	g_autofree char *why = NULL;
 	int status;
 
+	if (in_systemd && !machine)
+		return in_machine(in_systemd);
 	if (!libvirt_host_begin("libvirtd", &why))
 		return lm_test_skip("%s", why);
-	status = LM_TEST_MAIN(argc, argv, cases);
+	status =
+		machine ? LM_TEST_MAIN(argc, argv, service_cases) : LM_TEST_MAIN(argc, argv, cases);
 	libvirt_host_end();
 	return status;
 }
