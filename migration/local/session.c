@@ -303,7 +303,7 @@ static void finish(LmSession *s, LmState state, const GError *error)
 	s->status.state = state;
 	s->status.total_us = now_us() - s->begin_us;
 	g_free(s->status.error);
-	s->status.error = state == LM_STATE_FAILED ? g_strdup(error->message) : NULL;
+	s->status.error = state == LM_STATE_FAILED && error ? g_strdup(error->message) : NULL;
 	g_mutex_unlock(&s->lock);
 }
 

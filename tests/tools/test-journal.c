@@ -6,6 +6,8 @@
 #include "plan.h"
 
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <glib/gstdio.h>
 
 static LuJournal *sample(void)
@@ -79,10 +81,31 @@ static void test_find(void **state)
 	assert_int_equal(g_rmdir(base), 0);
 }
 
+/* A QEMU of another user must reach what is below, whatever umask root works with. */
+static void test_folder_and_umask(void **state)
+{
+	g_autofree char *dir = g_dir_make_tmp("journal-XXXXXX", NULL);
+	g_autofree char *base = g_build_filename(dir, "base", NULL);
+	mode_t before = umask(0177);
+	struct stat st;
+
+	assert_int_equal(lu_journal_mkdir(base), 0);
+	umask(before);
+	assert_int_equal(stat(base, &st), 0);
+	assert_int_equal(st.st_mode & 0777, geteuid() ? 0700 : 0711);
+	assert_int_equal(g_chmod(base, 0755), 0);
+	assert_int_equal(lu_journal_mkdir(base), 0); /* one that is there stays as it is */
+	assert_int_equal(stat(base, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0755);
+	assert_int_equal(g_rmdir(base), 0);
+	assert_int_equal(lu_journal_mkdir("/nowhere/base"), -1);
+	assert_int_equal(g_rmdir(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_nonsense),
-					   TEST(test_find)};
+					   TEST(test_find), TEST(test_folder_and_umask)};
 
 	return cmocka_run_group_tests_name("tool-journal", tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ G_STATIC_ASSERT(offsetof(Context, machine) % 16 == 0);
 
 int attach_arch_read_vector(pid_t pid, AttachState *state, GError **errp)
 {
-	struct user_fpsimd_struct vector;
+	struct user_fpsimd_struct vector = {0};
 	gssize bytes = attach_regset_get(pid, NT_PRFPREG, &vector, sizeof(vector));
 
 	if (bytes < 0)

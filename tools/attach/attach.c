@@ -72,7 +72,7 @@ static int not_registered(const AttachJob *job, GError **errp)
 /* Waits for the main loop's answer; nothing is stopped. */
 static int await_answer(AttachJob *job, GError **errp)
 {
-	LmAttached attached;
+	LmAttached attached = {0};
 	int rc;
 
 	for (;;) {

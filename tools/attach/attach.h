@@ -61,7 +61,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AttachFacts, attach_facts_clear)
 
 /*
  * Reads only: the process is neither stopped nor changed. Succeeds for every process that there
- * is; whether it would work is said by facts->refusal.
+ * is; whether it would work is said by facts->refusal. With @plugin_path NULL the process alone is
+ * looked at.
  */
 int attach_check(pid_t pid, const char *plugin_path, AttachFlags flags, AttachFacts *facts,
 		 GError **errp);

@@ -163,7 +163,7 @@ static int check_all(pid_t pid, const char *plugin_path, AttachFlags flags, Atta
 	g_autofree char *build_id = NULL;
 	int rc = attach_check_access(pid, errp);
 
-	if (rc == 0)
+	if (rc == 0 && plugin_path)
 		rc = check_file(plugin_path, &build_id, errp);
 	if (rc < 0)
 		return rc;
@@ -173,7 +173,7 @@ static int check_all(pid_t pid, const char *plugin_path, AttachFlags flags, Atta
 		rc = attach_check_libc(pid, maps, target, errp);
 	if (rc == 0)
 		rc = check_loaded(pid, maps, build_id, facts, target, errp);
-	if (rc == 0)
+	if (rc == 0 && plugin_path)
 		rc = check_way(pid, plugin_path, facts, errp);
 	return rc;
 }

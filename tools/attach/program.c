@@ -41,7 +41,7 @@ static int check_header(pid_t pid, const AttachFacts *facts, GMappedFile *file, 
 
 static const AttachMapping *find_executable(pid_t pid, const GPtrArray *maps)
 {
-	g_autofree char *path = attach_proc_path(pid, "exe");
+	g_autofree char *path = attach_proc_path(pid, "exe"), *link = NULL;
 	const AttachMapping *mapping;
 	struct stat st;
 	guint i = 0;
@@ -54,6 +54,11 @@ static const AttachMapping *find_executable(pid_t pid, const GPtrArray *maps)
 	/* On some file systems (btrfs, overlayfs) maps has another device than stat. */
 	for (i = 0; (mapping = attach_proc_next_file(maps, &i));)
 		if (mapping->ino == st.st_ino)
+			return mapping;
+	/* On an overlay of two file systems it has another inode too: only the names are alike. */
+	link = attach_proc_link(pid, "exe");
+	for (i = 0; (mapping = attach_proc_next_file(maps, &i));)
+		if (!g_strcmp0(mapping->path, link))
 			return mapping;
 	return NULL;
 }

@@ -15,6 +15,13 @@ static char *plugin_file(const char *plugin)
 	return plugin ? g_strndup(plugin, strcspn(plugin, ",")) : g_strdup(LM_PLUGIN_FILE);
 }
 
+char *lu_installed_plugin(const LuProcess *process)
+{
+	g_autofree char *here = lu_process_path(process, LM_PLUGIN_FILE);
+
+	return g_file_test(here, G_FILE_TEST_EXISTS) ? g_strdup(LM_PLUGIN_FILE) : NULL;
+}
+
 /* Whether it could be loaded, while nothing is touched yet. */
 static gboolean check(LuUpgrade *up, const char *file, GError **errp)
 {

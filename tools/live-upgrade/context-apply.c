@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Between fork and exec. This program has one thread, so any call is safe here. The order: what
- * needs root's rights comes before they are given up; the security label counts from exec on.
+ * Between fork and exec. The program that forked may have had other threads: what is called here
+ * takes no lock but malloc's, which glibc sets free in the child. The order: what needs root's
+ * rights comes before they are given up; the security label counts from exec on.
  */
 #include "context.h"
 
@@ -28,6 +29,20 @@ static int write_file(const char *path, const char *text)
 		err = errno;
 	close(fd);
 	return err;
+}
+
+static gboolean file_says(const char *path, const char *text)
+{
+	char now[32];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, now, sizeof(now) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (got < 0)
+		return FALSE;
+	now[got] = '\0';
+	return !strcmp(g_strchomp(now), text);
 }
 
 static gboolean shares_root(const LuContext *context)
@@ -105,13 +120,11 @@ static int scheduling(const LuContext *context, const char **what)
 static int files(const LuContext *context, const char **what)
 {
 	g_autofree char *oom = g_strdup_printf("%d", context->oom_score_adj);
-	g_autofree char *now = NULL;
 	int err = 0;
 
 	umask(context->umask);
 	*what = "oom_score_adj";
-	if (!g_file_get_contents("/proc/self/oom_score_adj", &now, NULL, NULL) ||
-	    strcmp(g_strchomp(now), oom))
+	if (!file_says("/proc/self/oom_score_adj", oom))
 		err = write_file("/proc/self/oom_score_adj", oom);
 	if (!err && context->coredump_filter) {
 		g_autofree char *filter = g_strconcat("0x", context->coredump_filter, NULL);

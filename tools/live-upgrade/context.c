@@ -83,6 +83,7 @@ static void read_status(LuContext *context, const char *status)
 	context->cap_bounding = number_of(status, "CapBnd", 16);
 	context->cap_ambient = number_of(status, "CapAmb", 16);
 	context->no_new_privs = number_of(status, "NoNewPrivs", 10) != 0;
+	context->seccomp_filters = number_of(status, "Seccomp_filters", 10);
 	context->umask = (mode_t)number_of(status, "Umask", 8);
 }
 
@@ -276,6 +277,8 @@ static void add_rights(GPtrArray *traits, const LuContext *context)
 	add(traits, "bounding capabilities",
 	    g_strdup_printf("%" G_GINT64_MODIFIER "x", context->cap_bounding));
 	add(traits, "no_new_privs", g_strdup(context->no_new_privs ? "1" : "0"));
+	add(traits, "number of seccomp filters",
+	    g_strdup_printf("%" G_GUINT64_FORMAT, context->seccomp_filters));
 	add(traits, "umask", g_strdup_printf("%03o", (guint)context->umask));
 	add(traits, "security label", g_strdup(context->label ? context->label : "none"));
 }

@@ -21,6 +21,7 @@ typedef struct LuContext {
 	GArray *groups; /* of gid_t */
 	guint64 cap_inheritable, cap_permitted, cap_effective, cap_bounding, cap_ambient;
 	gboolean no_new_privs;
+	guint64 seccomp_filters; /* how many; they can be compared only, not given */
 	mode_t umask;
 	guint64 namespaces[LU_NAMESPACES]; /* inode numbers, 0: none; see lu_namespaces */
 	guint64 root_dev, root_ino;

@@ -39,6 +39,7 @@ void lu_journal_free(LuJournal *journal)
 	g_free(journal->manager);
 	g_free(journal->manager_id);
 	g_ptr_array_unref(journal->records);
+	g_free(journal->unit);
 	g_ptr_array_unref(journal->paths);
 	g_ptr_array_unref(journal->afterwards);
 	g_array_unref(journal->queues);
@@ -103,6 +104,7 @@ char *lu_journal_text(const LuJournal *journal)
 	put(object, "from", journal->from);
 	put(object, "to", journal->to);
 	put(object, "status", journal->status);
+	put(object, "unit", journal->unit);
 	json_object_set_array_member(object, "paths", path_array(journal->paths));
 	put(object, "manager", journal->manager);
 	put(object, "manager-id", journal->manager_id);
@@ -168,6 +170,7 @@ LuJournal *lu_journal_parse(const char *text)
 	journal->from = g_strdup(lu_json_str(node, "from"));
 	journal->to = g_strdup(lu_json_str(node, "to"));
 	journal->status = g_strdup(lu_json_str(node, "status"));
+	journal->unit = g_strdup(lu_json_str(node, "unit"));
 	journal->manager = g_strdup(lu_json_str(node, "manager"));
 	journal->manager_id = g_strdup(lu_json_str(node, "manager-id"));
 	parse_paths(lu_json_member(node, "paths"), journal->paths);
@@ -190,6 +193,15 @@ static gboolean is_ours(const char *path)
 	       !(st.st_mode & 022);
 }
 
+int lu_journal_mkdir(const char *base)
+{
+	mode_t mode = geteuid() ? 0700 : 0711;
+
+	if (g_mkdir(base, mode) < 0)
+		return errno == EEXIST ? 0 : -1;
+	return g_chmod(base, mode); /* whatever the umask of this process is */
+}
+
 char *lu_journal_base(GError **errp)
 {
 	const char *runtime = g_getenv("XDG_RUNTIME_DIR");
@@ -202,7 +214,7 @@ char *lu_journal_base(GError **errp)
 		base = g_build_filename(runtime, "qemu-live-upgrade", NULL);
 	else
 		base = g_strdup_printf("/tmp/qemu-live-upgrade-%u", geteuid());
-	if (g_mkdir(base, geteuid() ? 0700 : 0711) < 0 && errno != EEXIST) {
+	if (lu_journal_mkdir(base) < 0) {
 		lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", base);
 		return NULL;
 	}
@@ -227,7 +239,7 @@ static LuJournal *load(const char *path)
 	return journal;
 }
 
-GPtrArray *lu_journal_managed(const char *base)
+GPtrArray *lu_journal_all(const char *base)
 {
 	GPtrArray *journals = g_ptr_array_new_with_free_func((GDestroyNotify)lu_journal_free);
 	g_autoptr(GDir) dir = g_dir_open(base, 0, NULL);
@@ -237,29 +249,32 @@ GPtrArray *lu_journal_managed(const char *base)
 		g_autofree char *path = g_build_filename(base, name, NULL);
 		LuJournal *journal = g_str_has_suffix(name, SUFFIX) ? load(path) : NULL;
 
-		if (journal && journal->manager)
+		if (journal)
 			g_ptr_array_add(journals, journal);
-		else
-			lu_journal_free(journal);
 	}
+	return journals;
+}
+
+GPtrArray *lu_journal_managed(const char *base)
+{
+	GPtrArray *journals = lu_journal_all(base);
+
+	for (guint i = journals->len; i-- > 0;)
+		if (!((const LuJournal *)journals->pdata[i])->manager)
+			g_ptr_array_remove_index(journals, i);
 	return journals;
 }
 
 LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path)
 {
-	g_autoptr(GDir) dir = g_dir_open(base, 0, NULL);
-	const char *name;
+	g_autoptr(GPtrArray) journals = lu_journal_all(base);
 
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *path = g_build_filename(base, name, NULL);
-		g_autoptr(LuJournal) journal = NULL;
+	for (guint i = 0; i < journals->len; i++) {
+		const LuJournal *journal = journals->pdata[i];
 
-		if (!g_str_has_suffix(name, SUFFIX))
-			continue;
-		journal = load(path);
-		if (journal && ((pid > 0 && (journal->old_pid == pid || journal->new_pid == pid)) ||
-				(qmp_path && !g_strcmp0(journal->qmp_path, qmp_path))))
-			return g_steal_pointer(&journal);
+		if ((pid > 0 && (journal->old_pid == pid || journal->new_pid == pid)) ||
+		    (qmp_path && !g_strcmp0(journal->qmp_path, qmp_path)))
+			return g_ptr_array_steal_index(journals, i);
 	}
 	return NULL;
 }

@@ -23,6 +23,7 @@ typedef struct LuJournal {
 	char *qmp_temporary; /* of LuPlan */
 	char *from, *to;     /* versions */
 	char *status;	     /* of the guest before */
+	char *unit;	     /* of systemd; NULL: none */
 	GPtrArray *paths;    /* of LuPath */
 	char *manager;	     /* the name of LuManager; NULL: nobody manages the VM */
 	char *manager_id;
@@ -39,6 +40,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuJournal, lu_journal_free)
 
 /* /run/qemu-live-upgrade, or this user's own; made if it is missing. The caller's. */
 char *lu_journal_base(GError **errp);
+/* Makes such a folder, which others can pass through if root does: -1 with errno on failure. */
+int lu_journal_mkdir(const char *base);
+/* Of LuJournal. */
+GPtrArray *lu_journal_all(const char *base);
 /* All of VMs that somebody manages; of LuJournal. */
 GPtrArray *lu_journal_managed(const char *base);
 /* One that is about process @pid (either of the two) or the socket; NULL if there is none. */

@@ -33,8 +33,7 @@ static gboolean choose_program(LuUpgrade *up, char **program, GError **errp)
 		return lu_fail(errp, LU_ERROR_REFUSED, "there is no program %s", name);
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return lu_fail(errp, LU_ERROR_REFUSED, "%s is not a program", name);
-	if (!up->request->binary && st.st_dev == old->exe_stat.st_dev &&
-	    st.st_ino == old->exe_stat.st_ino)
+	if (!up->request->binary && lu_process_runs(old, name))
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "QEMU %d runs %s %s already, which is what is installed (--binary)",
 			       (int)old->pid, name, up->running->version.text);
@@ -107,8 +106,10 @@ LuPlan *lu_make_plan(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *handover =
 		g_strdup_printf("%s/%d/handover", up->base, (int)up->running->process->pid);
+	g_autofree char *installed = lu_installed_plugin(up->running->process);
 	g_autofree char *program = NULL;
-	LuPlanOptions options = {.plugin = up->attach ? up->attach : up->request->plugin,
+	LuPlanOptions options = {.installed = installed,
+				 .plugin = up->attach ? up->attach : up->request->plugin,
 				 .incoming = handover,
 				 .cpu_append = up->probe.cpu_append};
 	LuPlan *plan;

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qemu-live-upgrade: options in, a report out. What it does is in upgrade.c. */
+#include "host-report.h"
 #include "libvirt/lu-libvirt.h"
 #include "report.h"
 
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define PARALLEL_MAX 64
+
 typedef struct Arguments {
-	char *qmp, *binary, *way, *plugin;
+	char *qmp, *binary, *way, *plugin, *user;
 	char **rest, **domains;
-	gboolean rehearse, dry_run, allow_downgrade, no_attach, json, quiet, version;
-	int deadline_s;
+	gboolean all, keep_going, rehearse, dry_run, allow_downgrade, no_attach, json, quiet,
+		version;
+	int deadline_s, parallel;
 } Arguments;
 
 static void arguments_clear(Arguments *arguments)
@@ -21,6 +26,7 @@ static void arguments_clear(Arguments *arguments)
 	g_free(arguments->binary);
 	g_free(arguments->way);
 	g_free(arguments->plugin);
+	g_free(arguments->user);
 	g_strfreev(arguments->rest);
 	g_strfreev(arguments->domains);
 }
@@ -33,6 +39,13 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 		 "SOCKET"},
 		{"libvirt", 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->domains,
 		 "This running domain of libvirt (may be given several times)", "DOMAIN"},
+		{"all", 0, 0, G_OPTION_ARG_NONE, &a->all, "All QEMUs of this host", NULL},
+		{"parallel", 0, 0, G_OPTION_ARG_INT, &a->parallel,
+		 "With --all: so many at once (default: 1)", "N"},
+		{"keep-going", 0, 0, G_OPTION_ARG_NONE, &a->keep_going,
+		 "With --all: go on after one that failed", NULL},
+		{"user", 0, 0, G_OPTION_ARG_STRING, &a->user, "With --all: only this user's",
+		 "NAME|UID"},
 		{"binary", 0, 0, G_OPTION_ARG_FILENAME, &a->binary,
 		 "The new QEMU (default: the installed one, if it is another)", "PATH"},
 		{"way", 0, 0, G_OPTION_ARG_STRING, &a->way, "How memory goes (default: auto)",
@@ -53,7 +66,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 		{"quiet", 0, 0, G_OPTION_ARG_NONE, &a->quiet, "Print errors only", NULL},
 		{"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "Print the version", NULL},
 		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->rest, NULL,
-		 "PID|attach PID"},
+		 "PID|attach PID|status"},
 		{0},
 	};
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -97,9 +110,16 @@ static gboolean check(const Arguments *a, LuRequest *request, GError **errp)
 {
 	guint count = a->rest ? g_strv_length(a->rest) : 0;
 
-	if (count + (a->qmp ? 1 : 0) + (a->domains ? 1 : 0) != 1)
+	if (count + (a->qmp ? 1 : 0) + (a->domains ? 1 : 0) + (a->all ? 1 : 0) != 1)
+		return lu_fail(
+			errp, LU_ERROR_USAGE,
+			"say which QEMU: a PID, --qmp SOCKET, --libvirt DOMAIN, or --all (--help)");
+	if (!a->all && (a->parallel || a->keep_going || a->user))
 		return lu_fail(errp, LU_ERROR_USAGE,
-			       "say which QEMU: a PID, --qmp SOCKET, or --libvirt DOMAIN (--help)");
+			       "--parallel, --keep-going and --user are for --all");
+	if (a->parallel < 0 || a->parallel > PARALLEL_MAX)
+		return lu_fail(errp, LU_ERROR_USAGE, "--parallel %d is not between 1 and %d",
+			       a->parallel, PARALLEL_MAX);
 	if (count && !parse_pid(a->rest[0], &request->pid, errp))
 		return FALSE;
 	if (a->deadline_s < 0)
@@ -176,6 +196,55 @@ static int run_libvirt(const Arguments *a, const LuRequest *request, LuReport *r
 	return status;
 }
 
+static gboolean parse_user(const char *text, LuHostRequest *request, GError **errp)
+{
+	const struct passwd *entry = text ? getpwnam(text) : NULL;
+	guint64 number = entry ? entry->pw_uid : 0;
+
+	request->all_users = !text;
+	if (text && !entry &&
+	    !g_ascii_string_to_unsigned(text, 10, 0, G_MAXUINT32 - 1, &number, NULL))
+		return lu_fail(errp, LU_ERROR_USAGE, "there is no user %s", text);
+	request->user = (uid_t)number;
+	return TRUE;
+}
+
+/* --all, and status. */
+static int host(const Arguments *a, const LuRequest *each, gboolean only_look)
+{
+	LuHostRequest request = {.each = *each,
+				 .parallel = a->parallel ? (guint)a->parallel : 1,
+				 .keep_going = a->keep_going};
+	LuHostReport report = {
+		.json = a->json, .quiet = a->quiet, .terminal = isatty(STDOUT_FILENO)};
+	g_auto(LuHostRun) run = {.observer = lu_host_report_observer(&report)};
+	g_autoptr(GError) error = NULL;
+
+	if (!parse_user(a->user, &request, &error))
+		return usage(error);
+	if (!(only_look ? lu_host_status : lu_host_upgrade)(&request, &run, &error)) {
+		fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
+		return error->code;
+	}
+	if (only_look)
+		lu_host_report_status(&report, &run);
+	else
+		lu_host_report_end(&report, &run);
+	return only_look ? 0 : lu_host_exit_code(&run);
+}
+
+/* qemu-live-upgrade status: where each VM is, and nothing is begun. */
+static int status(Arguments *a)
+{
+	LuRequest request = {.binary = a->binary, .plugin = a->plugin, .dry_run = TRUE};
+	g_autoptr(GError) error = NULL;
+
+	if (g_strv_length(a->rest) == 1)
+		return host(a, &request, TRUE);
+	lu_fail(&error, LU_ERROR_USAGE, "status takes no argument");
+	return usage(error);
+}
+
 int main(int argc, char **argv)
 {
 	g_auto(Arguments) arguments = {0};
@@ -195,8 +264,12 @@ int main(int argc, char **argv)
 	}
 	if (arguments.rest && !strcmp(arguments.rest[0], "attach"))
 		return attach(&arguments);
+	if (arguments.rest && !strcmp(arguments.rest[0], "status"))
+		return status(&arguments);
 	if (!check(&arguments, &request, &error))
 		return usage(error);
+	if (arguments.all)
+		return host(&arguments, &request, FALSE);
 	report.json = arguments.json;
 	report.quiet = arguments.quiet;
 	request.observer = lu_report_observer(&report);

@@ -66,8 +66,9 @@ static void copy_mode(const Place *place, const struct stat *before, const struc
 	if (before->st_gid != now->st_gid &&
 	    fchownat(place->dir, place->temporary, -1, before->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
-	if (before->st_mode != now->st_mode && S_ISSOCK(now->st_mode))
-		fchmodat(place->dir, place->temporary, before->st_mode & 07777, 0);
+	if (before->st_mode != now->st_mode && S_ISSOCK(now->st_mode) &&
+	    fchmodat(place->dir, place->temporary, before->st_mode & 07777, 0) < 0)
+		return;
 }
 
 static int take(const Place *place)
@@ -112,9 +113,10 @@ static void restore(const Place *places, guint count)
 	for (guint i = 0; i < count; i++) {
 		struct stat st;
 
-		if (places[i].dir >= 0 && !stat_at(&places[i], places[i].name, &st))
-			linkat(places[i].dir, places[i].temporary, places[i].dir, places[i].name,
-			       0);
+		if (places[i].dir >= 0 && !stat_at(&places[i], places[i].name, &st) &&
+		    linkat(places[i].dir, places[i].temporary, places[i].dir, places[i].name, 0) <
+			    0)
+			continue; /* it is there again, or never will be */
 	}
 }
 

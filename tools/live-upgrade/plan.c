@@ -329,6 +329,8 @@ static void set_plugin(LuPlan *plan, const LuPlanOptions *options)
 			value = g_strdup(option->value);
 		g_ptr_array_remove_index(plan->line->options, at);
 	}
+	if (!value)
+		value = g_strdup(options->installed);
 	if (!value) {
 		lu_plan_refuse(plan, "the command line names no plugin localhost-migrate.so; say "
 				     "which with --plugin");

@@ -21,8 +21,10 @@ GPtrArray *lu_paths_new(void); /* of LuPath, owned */
 void lu_paths_add(GPtrArray *paths, const char *what, const char *path, const char *temporary);
 
 typedef struct LuPlanOptions {
-	const char *program;	/* as QEMU sees it */
-	const char *plugin;	/* "FILE[,ARGUMENTS]"; NULL: the running one's */
+	const char *program; /* as QEMU sees it */
+	const char *plugin;  /* "FILE[,ARGUMENTS]"; NULL: the running one's */
+	const char *
+		installed; /* otherwise: for one that was attached to before; NULL: there is none */
 	const char *incoming;	/* path of the handover's socket, as QEMU sees it */
 	const char *cpu_append; /* ",feature=off" for -cpu host and max; NULL: none */
 } LuPlanOptions;

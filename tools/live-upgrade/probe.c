@@ -39,7 +39,8 @@ static gboolean start(const LuRunning *running, const char *program, int fd, LuC
 			 .context = running->context,
 			 .argv = (char **)argv,
 			 .cwd = running->cwd,
-			 .descriptors = descriptors};
+			 .descriptors = descriptors,
+			 .temporary = TRUE};
 
 	lu_descriptors_add(descriptors, fd, 3);
 	return lu_spawn_fork(&spawn, child, errp) && lu_spawn_exec(child, program, errp);

@@ -205,6 +205,22 @@ void lu_process_free(LuProcess *process)
 	g_free(process);
 }
 
+gboolean lu_process_is_called_qemu(const LuProcess *process)
+{
+	g_autofree char *program = g_path_get_basename(process->argv[0]);
+
+	return strstr(program, "qemu") || strstr(program, "kvm") || strstr(process->exe, "qemu");
+}
+
+gboolean lu_process_runs(const LuProcess *process, const char *path)
+{
+	g_autofree char *here = lu_process_path(process, path);
+	struct stat st;
+
+	return !stat(here, &st) && st.st_dev == process->exe_stat.st_dev &&
+	       st.st_ino == process->exe_stat.st_ino;
+}
+
 char *lu_process_absolute(const LuProcess *process, const char *path)
 {
 	return g_path_is_absolute(path) ? g_strdup(path)

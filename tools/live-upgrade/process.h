@@ -31,6 +31,11 @@ gboolean lu_process_wait_exit(const LuProcess *process, gint64 end_us);
 /* SIGKILL, and waits. */
 gboolean lu_process_kill(const LuProcess *process, GError **errp);
 
+/* By its program's name, which is all that can be said without looking into it. */
+gboolean lu_process_is_called_qemu(const LuProcess *process);
+/* Whether the program at @path, as the process sees it, is the very file that it runs. */
+gboolean lu_process_runs(const LuProcess *process, const char *path);
+
 /* Where @path, as the process sees it, is for this one. Relative to @cwd (NULL: the process's). */
 char *lu_process_path(const LuProcess *process, const char *path);
 char *lu_process_absolute(const LuProcess *process, const char *path);

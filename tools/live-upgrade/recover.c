@@ -123,7 +123,7 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 /* These steps begin when the guest is in the new process. */
 static gboolean is_committed(const LuJournal *journal)
 {
-	static const char *const steps[] = {"record", "names", "retire", "settle", NULL};
+	static const char *const steps[] = {"record", "names", "follow", "retire", "settle", NULL};
 
 	return g_strv_contains(steps, journal->step);
 }

@@ -90,14 +90,11 @@ static void put_list(JsonObject *object, const char *name, GPtrArray *list)
 	json_object_set_array_member(object, name, array);
 }
 
-static void print_json(const LuReport *report, const LuRequest *request, const LuResult *result,
-		       const GError *error)
+JsonNode *lu_report_node(const LuRequest *request, const LuResult *result, const GError *error)
 {
-	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+	JsonNode *node = json_node_new(JSON_NODE_OBJECT);
 	g_autoptr(JsonObject) object = json_object_new();
-	g_autofree char *text = NULL;
 
-	put_string(object, "domain", report->domain);
 	put_string(object, "outcome", outcome(request, error));
 	put_string(object, "error", error ? error->message : NULL);
 	if (result->old_pid)
@@ -109,7 +106,7 @@ static void print_json(const LuReport *report, const LuRequest *request, const L
 	put_string(object, "way", result->way);
 	json_object_set_double_member(object, "stopped-ms", result->downtime_ms);
 	json_object_set_double_member(object, "total-ms", result->total_ms);
-	if (report->domain)
+	if (result->away_ms > 0)
 		json_object_set_double_member(object, "libvirt-away-ms", result->away_ms);
 	if (result->peak_bytes) {
 		json_object_set_int_member(object, "peak-bytes", (gint64)result->peak_bytes);
@@ -120,7 +117,18 @@ static void print_json(const LuReport *report, const LuRequest *request, const L
 	put_list(object, "refusals", result->refusals);
 	put_list(object, "notes", result->notes);
 	json_node_set_object(node, object);
+	return node;
+}
+
+static void print_json(const LuReport *report, const LuRequest *request, const LuResult *result,
+		       const GError *error)
+{
+	g_autoptr(JsonNode) node = lu_report_node(request, result, error);
+	g_autofree char *text = NULL;
+
+	put_string(json_node_get_object(node), "domain", report->domain);
 	text = json_to_string(node, TRUE);
+
 	puts(text);
 }
 

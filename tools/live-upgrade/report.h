@@ -5,6 +5,8 @@
 
 #include "upgrade.h"
 
+#include <json-glib/json-glib.h>
+
 typedef struct LuReport {
 	gboolean json, quiet, terminal;
 	gboolean bar;	    /* a progress bar stands on the last line */
@@ -19,6 +21,8 @@ void lu_report_begin_list(LuReport *report, guint count);
 void lu_report_end_list(LuReport *report);
 
 LuObserver lu_report_observer(LuReport *report);
+/* As --json prints it; the caller's. */
+JsonNode *lu_report_node(const LuRequest *request, const LuResult *result, const GError *error);
 /* The summary; @error is NULL or why it was not done. */
 void lu_report_end(LuReport *report, const LuRequest *request, const LuResult *result,
 		   const GError *error);

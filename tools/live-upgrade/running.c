@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "running.h"
-#include "cgroup.h"
 #include "descriptor.h"
 #include "error.h"
 #include "handle.h"
@@ -254,14 +253,11 @@ static char *first_cwd(const LuRunning *running)
 LuRunning *lu_running_open(pid_t pid, const char *qmp_path, LuQmp *lent, GError **errp)
 {
 	g_autoptr(LuRunning) running = g_new0(LuRunning, 1);
-	g_autofree char *program = NULL;
 
 	running->process = lu_process_open(pid, errp);
 	if (!running->process)
 		return NULL;
-	program = g_path_get_basename(running->process->argv[0]);
-	if (!strstr(program, "qemu") && !strstr(running->process->exe, "qemu") &&
-	    !strstr(program, "kvm")) {
+	if (!lu_process_is_called_qemu(running->process)) {
 		lu_fail(errp, LU_ERROR_REFUSED, "process %d is %s, not a QEMU", (int)pid,
 			running->process->exe);
 		return NULL;
@@ -295,6 +291,7 @@ void lu_running_free(LuRunning *running)
 	g_free(running->cpu_type);
 	g_free(running->status);
 	g_free(running->cwd);
+	lu_unit_free(running->unit);
 	g_free(running);
 }
 
@@ -312,40 +309,28 @@ gboolean lu_running_has_plugin(LuRunning *running, gboolean *has, GError **errp)
 	return commands != NULL;
 }
 
-static gboolean is_main_process(const char *service, const char *path, pid_t pid)
+/* The file that -pidfile names, as the QEMU sees it; NULL if there is none. The caller's. */
+static char *pid_file_of(const LuRunning *running)
 {
-	gboolean user = strstr(path, "/user@") != NULL;
-	const char *argv[] = {"systemctl", user ? "--user" : "--system",
-			      "show",	   "--property=MainPID",
-			      "--value",   service,
-			      NULL};
-	g_autofree char *out = NULL;
+	for (guint i = 0; i < running->line->options->len; i++) {
+		const LuOption *option = running->line->options->pdata[i];
+		g_autofree char *name = NULL;
 
-	if (!g_spawn_sync(NULL, (char **)argv, NULL,
-			  G_SPAWN_SEARCH_PATH | G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, &out, NULL,
-			  NULL, NULL) ||
-	    !*out)
-		return TRUE; /* nobody says that it is not */
-	return g_ascii_strtoll(out, NULL, 10) == pid;
+		if (!lu_option_is(option, "pidfile"))
+			continue;
+		name = lu_public_name(option->value);
+		return g_canonicalize_filename(name, running->cwd);
+	}
+	return NULL;
 }
 
 /* systemd ends all of a service's processes when its main process ends. */
 static gboolean check_service(LuRunning *running, GError **errp)
 {
-	for (guint i = 0; i < running->context->cgroups->len; i++) {
-		const LuCgroup *cgroup = running->context->cgroups->pdata[i];
-		g_autofree char *service = NULL;
+	g_autofree char *pid_file = pid_file_of(running);
 
-		if (*cgroup->controllers && strcmp(cgroup->controllers, "name=systemd"))
-			continue;
-		service = lu_cgroup_service(cgroup->path);
-		if (service && is_main_process(service, cgroup->path, running->process->pid))
-			return lu_fail(errp, LU_ERROR_REFUSED,
-				       "QEMU %d is the main process of systemd's %s, which would "
-				       "end with it",
-				       (int)running->process->pid, service);
-	}
-	return TRUE;
+	running->unit = lu_unit_find(running->process->pid);
+	return !running->unit || lu_unit_check(running->unit, running->process, pid_file, errp);
 }
 
 /* The kernel ends all of a PID namespace's processes when its first one ends. */

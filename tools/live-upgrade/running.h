@@ -7,6 +7,7 @@
 #include "context.h"
 #include "process.h"
 #include "qmp.h"
+#include "unit.h"
 
 typedef struct LuVersion {
 	int major, minor, micro;
@@ -25,7 +26,8 @@ typedef struct LuRunning {
 	char *cpu_type; /* qemu64-x86_64-cpu */
 	char *status;	/* query-status before anything was done */
 	gboolean kvm;
-	char *cwd; /* where its relative paths begin */
+	LuUnit *unit; /* of systemd, whose main process it is, once it was checked; NULL: none */
+	char *cwd;    /* where its relative paths begin */
 } LuRunning;
 
 /*
@@ -42,7 +44,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuRunning, lu_running_free)
 pid_t lu_running_peer_of(const char *qmp_path);
 
 gboolean lu_running_has_plugin(LuRunning *running, gboolean *has, GError **errp);
-/* Whether it is in a state to be upgraded, and is no service's main process. */
+/* Whether it is in a state to be upgraded, and whether its service could follow. */
 gboolean lu_running_check(LuRunning *running, GError **errp);
 
 /* The model of a CPU type: "qemu64" of "qemu64-x86_64-cpu"; the caller's. */

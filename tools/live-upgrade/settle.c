@@ -46,9 +46,9 @@ static void ask_to_end(gpointer opaque)
 	syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGTERM, NULL, 0);
 }
 
-gboolean lu_step_retire(LuUpgrade *up, GError **errp)
+static gboolean end_old(LuUpgrade *up, GError **errp)
 {
-	if (!up->new || !lu_process_alive(up->old))
+	if (!up->new || up->keep_old || !lu_process_alive(up->old))
 		return TRUE;
 	if (lu_paths_guard(up->journal->paths, up->new, up->old, ask_to_end, up,
 			   lu_end_us(QUIT_MS)))
@@ -56,6 +56,11 @@ gboolean lu_step_retire(LuUpgrade *up, GError **errp)
 	lu_note(up, g_strdup_printf("the old process %d does not quit and is killed",
 				    (int)up->old->pid));
 	return lu_process_kill(up->old, errp);
+}
+
+gboolean lu_step_retire(LuUpgrade *up, GError **errp)
+{
+	return end_old(up, errp) && lu_check_followed(up, errp);
 }
 
 static void run_afterwards(LuUpgrade *up)

@@ -8,11 +8,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define EXEC_MS 30000
+#define KILL_MS 10000
 
 typedef struct ChildError {
 	int err;
@@ -101,6 +104,38 @@ static int arrange(const GArray *descriptors, Kept *kept)
 	return 0;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/*
+ * While this one waits, nothing else is held open by it: another thread's run may have a lock, or
+ * the pipes of a child of its own, which would wait for the end of this one.
+ */
+static void close_others(const LuSpawn *spawn, int go_fd, int error_fd, int root_fd)
+{
+	guint count = spawn->descriptors->len + 4;
+	g_autofree int *needed = g_new(int, count);
+	guint from = 3;
+
+	needed[0] = go_fd;
+	needed[1] = error_fd;
+	needed[2] = root_fd;
+	needed[3] = spawn->like->pidfd;
+	for (guint i = 4; i < count; i++)
+		needed[i] = g_array_index(spawn->descriptors, LuDescriptor, i - 4).fd;
+	qsort(needed, count, sizeof(*needed), compare_numbers);
+	for (guint i = 0; i < count; i++) {
+		guint number = (guint)MAX(needed[i], 0);
+
+		if (number > from)
+			syscall(SYS_close_range, from, number - 1, 0);
+		from = MAX(from, number + 1);
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
+}
+
 static void reset_signals(void)
 {
 	struct sigaction action = {.sa_handler = SIG_DFL};
@@ -116,11 +151,13 @@ static void G_GNUC_NORETURN run_child(const LuSpawn *spawn, int go_fd, int error
 {
 	Kept kept = {error_fd, spawn->like->pidfd, root_fd};
 	const char *what = "descriptors";
+	pid_t maker = getppid();
 	int err;
 	char go;
 
 	setsid();
 	reset_signals();
+	close_others(spawn, go_fd, error_fd, root_fd);
 	if (read(go_fd, &go, 1) != 1)
 		_exit(125); /* its maker is gone */
 	/* Numbers above the new limit may be needed, so the descriptors come first. */
@@ -130,6 +167,9 @@ static void G_GNUC_NORETURN run_child(const LuSpawn *spawn, int go_fd, int error
 	err = lu_context_apply(spawn->context, kept.old_fd, kept.root_fd, spawn->sandboxed, &what);
 	if (err)
 		give_up(kept.error_fd, err, what);
+	/* A change of user would clear it, so it comes last. */
+	if (spawn->temporary && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != maker))
+		_exit(125);
 	if (chdir(spawn->cwd) < 0)
 		give_up(kept.error_fd, errno, "working folder");
 	execve(spawn->argv[0], spawn->argv, spawn->like->envp);
@@ -148,22 +188,25 @@ static gboolean same_pid_namespace(const LuContext *context)
 
 /*
  * A process never changes its own PID namespace, only that of its children: so one in between
- * enters it and makes the child, as a child of this one (CLONE_PARENT).
+ * enters it and makes the child, as a child of this one (CLONE_PARENT). An orphan is a child of
+ * the one in between, which ends.
  */
 static pid_t fork_into(const LuSpawn *spawn, GError **errp)
 {
+	unsigned long parent = spawn->orphan ? 0 : CLONE_PARENT;
+	gboolean same = same_pid_namespace(spawn->context);
 	pid_t middle, pid = -1;
 	int status, ends[2];
 
-	if (same_pid_namespace(spawn->context))
+	if (same && !spawn->orphan)
 		return fork();
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
 	middle = fork();
 	if (!middle) {
-		if (setns(spawn->like->pidfd, CLONE_NEWPID) < 0)
+		if (!same && setns(spawn->like->pidfd, CLONE_NEWPID) < 0)
 			_exit(1);
-		pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+		pid = (pid_t)syscall(SYS_clone, parent | SIGCHLD, 0, 0, 0, 0);
 		if (!pid)
 			return 0;
 		_exit(write(ends[1], &pid, sizeof(pid)) != sizeof(pid) || pid < 0);
@@ -248,11 +291,14 @@ static void close_pipes(LuChild *child)
 
 void lu_child_clear(LuChild *child)
 {
+	struct pollfd pollfd = {.fd = child->pidfd, .events = POLLIN};
 	int status;
 
 	if (child->pid > 0) {
 		kill(child->pid, SIGKILL);
-		waitpid(child->pid, &status, 0);
+		/* An orphan is reaped by who adopted it. */
+		if (waitpid(child->pid, &status, 0) < 0 && child->pidfd >= 0)
+			poll(&pollfd, 1, KILL_MS);
 	}
 	close_pipes(child);
 	lu_fd_clear(&child->pidfd);

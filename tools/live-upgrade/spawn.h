@@ -27,6 +27,8 @@ typedef struct LuSpawn {
 	const char *cwd;     /* as the new process sees it */
 	GArray *descriptors; /* 0, 1 and 2 too; what is absent is /dev/null */
 	gboolean sandboxed;
+	gboolean temporary; /* ends when this process does */
+	gboolean orphan;    /* no child of this process: the first process adopts it */
 } LuSpawn;
 
 typedef struct LuChild {
@@ -39,7 +41,7 @@ typedef struct LuChild {
 gboolean lu_spawn_fork(const LuSpawn *spawn, LuChild *child, GError **errp);
 /* Lets it go on to its exec, and waits for that. */
 gboolean lu_spawn_exec(LuChild *child, const char *program, GError **errp);
-/* Kills it if it still is, reaps and clears. */
+/* Kills it if it still is, waits for its end, and clears. */
 void lu_child_clear(LuChild *child);
 /* Leaves it running. */
 void lu_child_release(LuChild *child);

@@ -57,6 +57,7 @@ static LuJournal *open_journal(LuUpgrade *up)
 	journal->from = g_strdup(up->running->version.text);
 	journal->to = g_strdup(up->probe.version.text);
 	journal->status = g_strdup(up->running->status);
+	journal->unit = up->running->unit ? g_strdup(up->running->unit->name) : NULL;
 	g_ptr_array_unref(journal->paths);
 	journal->paths = copy_paths(up->plan->paths);
 	for (guint i = 0; i < up->plan->afterwards->len; i++)
@@ -80,7 +81,7 @@ static gboolean make_folder(LuUpgrade *up, GError **errp)
 	g_autofree char *here = lu_process_path(up->old, name), *base = g_path_get_dirname(here);
 	struct stat st;
 
-	if (g_mkdir(base, 0711) < 0 && errno != EEXIST)
+	if (lu_journal_mkdir(base) < 0)
 		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", base);
 	if (g_mkdir(here, 0700) < 0 && errno != EEXIST)
 		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", here);
@@ -172,7 +173,8 @@ gboolean lu_step_start(LuUpgrade *up, GError **errp)
 			 .argv = argv,
 			 .cwd = up->running->cwd,
 			 .descriptors = up->plan->descriptors,
-			 .sandboxed = lu_command_line_has(up->plan->line, "sandbox")};
+			 .sandboxed = lu_command_line_has(up->plan->line, "sandbox"),
+			 .orphan = up->running->unit != NULL};
 
 	watch_stderr(up);
 	if (!lu_spawn_fork(&spawn, &up->child, errp))
@@ -217,9 +219,12 @@ static gboolean explain_end(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *end = NULL, *words = last_words(up);
 	LuProcess child = {.pidfd = up->child.pidfd};
+	gboolean ended;
 
-	lu_process_wait_exit(&child, lu_end_us(1000));
+	ended = lu_process_wait_exit(&child, lu_end_us(1000));
 	end = lu_child_end(&up->child);
+	if (!end && ended)
+		end = g_strdup("has ended"); /* an orphan's status is not known here */
 	if (!end)
 		return lu_fail(errp, LU_ERROR_FAILED, "the new process does not answer: %s",
 			       words ? words : "its monitor stays silent");

@@ -28,6 +28,8 @@ struct LuUpgrade {
 	guint64 resident_peak;
 	guint next; /* step */
 	gint64 begin_us;
+	LuUnit *unit;	   /* of a service, for the steps after the commit */
+	gboolean keep_old; /* its end would be the service's */
 };
 
 /* Kills, stops or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill, POINT:stop or
@@ -44,7 +46,15 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp);
 /* attaching.c */
 /* Whether the old QEMU has the plugin, or can be given it. */
 gboolean lu_check_plugin(LuUpgrade *up, GError **errp);
+/* The plugin's file if this process sees it at its place; the caller's. */
+char *lu_installed_plugin(const LuProcess *process);
 gboolean lu_step_attach(LuUpgrade *up, GError **errp);
+/* service.c: nothing, where the QEMU is no service's main process. */
+gboolean lu_step_unit(LuUpgrade *up, GError **errp);
+void lu_undo_unit(LuUpgrade *up);
+gboolean lu_step_follow(LuUpgrade *up, GError **errp);
+/* After the end of the old process. */
+gboolean lu_check_followed(LuUpgrade *up, GError **errp);
 /* start.c */
 gboolean lu_step_prepare(LuUpgrade *up, GError **errp);
 void lu_undo_prepare(LuUpgrade *up);

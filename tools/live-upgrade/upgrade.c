@@ -8,6 +8,7 @@
  *   plan      the new command line; refusals                   nothing was touched
  *             (--dry-run ends here)
  *   attach    loads the plugin into a QEMU without one         it stays there, and is harmless
+ *   unit      whether systemd listens, for a service         its status text is cleared
  *   prepare   the journal, a folder for the handover's socket  removed
  *   start     the new process, as the old one was              killed, its names removed
  *   greet     its monitor; it must run as the old one does     see start
@@ -17,6 +18,7 @@
  *             (--rehearse ends here, and all is taken back)
  *   record    the manager's records say the new process        the guest is there: no way back
  *   names     sockets and pid file lead to the new process
+ *   follow    the new process is the service's main process
  *   retire    the old process ends
  *   settle    forwarded ports, VNC; journal removed
  *
@@ -43,6 +45,7 @@ static const struct {
 	{"probe", "asking the new program", lu_step_probe, NULL},
 	{"plan", "making the new command line", lu_step_plan, NULL},
 	{"attach", "seeing to the plugin", lu_step_attach, NULL},
+	{"unit", "seeing to systemd", lu_step_unit, lu_undo_unit},
 	{"prepare", "opening a journal", lu_step_prepare, lu_undo_prepare},
 	{"start", "starting the new process", lu_step_start, lu_undo_start},
 	{"greet", "waiting for its monitor", lu_step_greet, NULL},
@@ -50,10 +53,11 @@ static const struct {
 	{"handover", "handing the guest over", lu_step_handover, NULL},
 	{"record", "telling who manages it", lu_step_record, NULL},
 	{"names", "renaming sockets and pid file", lu_step_names, NULL},
+	{"follow", "giving the service its process", lu_step_follow, NULL},
 	{"retire", "ending the old process", lu_step_retire, NULL},
 	{"settle", "clearing up", lu_step_settle, NULL},
 };
-enum { STEP_PLAN = 2, STEP_START = 5, STEP_TAKE = 7, STEP_HANDOVER = 8, STEP_RECORD = 9 };
+enum { STEP_PLAN = 2, STEP_START = 6, STEP_TAKE = 8, STEP_HANDOVER = 9, STEP_RECORD = 10 };
 
 void lu_result_clear(LuResult *result)
 {
@@ -159,12 +163,14 @@ static gboolean is_last(const LuUpgrade *up, guint i)
 	       (up->request->rehearse && i == STEP_HANDOVER);
 }
 
-/* An error of QEMU's or GLib's gets the code of what it means here. */
-static void pass_on(const GError *error, LuErrorCode code, GError **errp)
+/* An error of QEMU's or GLib's, or of a call that serves many steps, says what it means here. */
+static void pass_on(const GError *error, gboolean touched, GError **errp)
 {
-	g_set_error_literal(errp, LU_ERROR,
-			    error->domain == LU_ERROR ? (LuErrorCode)error->code : code,
-			    error->message);
+	LuErrorCode code = error->domain == LU_ERROR ? (LuErrorCode)error->code : LU_ERROR_FAILED;
+
+	if (code == LU_ERROR_FAILED && !touched)
+		code = LU_ERROR_REFUSED;
+	g_set_error_literal(errp, LU_ERROR, code, error->message);
 }
 
 /* From up->next to @end, which is not done. */
@@ -194,7 +200,7 @@ static gboolean walk(LuUpgrade *up, guint end, GError **errp)
 		if (!up->request->dry_run || !ok)
 			walk_back(up, i);
 		if (!ok)
-			pass_on(error, i < STEP_START ? LU_ERROR_REFUSED : LU_ERROR_FAILED, errp);
+			pass_on(error, i > STEP_PLAN, errp);
 		return ok;
 	}
 	return TRUE;
@@ -216,6 +222,7 @@ static void clear(LuUpgrade *up)
 	g_free(up->attach);
 	lu_probe_clear(&up->probe);
 	lu_running_free(up->running);
+	lu_unit_free(up->unit);
 	lu_journal_free(up->journal);
 	g_free(up->base);
 	g_free(up);
@@ -237,6 +244,14 @@ static LuUpgrade *new (const LuRequest *request, LuResult *result)
 	return up;
 }
 
+static gboolean say_where_it_is(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(LuProcess) process = lu_process_open(up->request->pid, errp);
+
+	return process && lu_fail(errp, LU_ERROR_FAILED, "the guest goes on in process %d",
+				  (int)process->pid);
+}
+
 /* What a run before this one left comes first. */
 static gboolean recover(LuUpgrade *up, gboolean *finished, GError **errp)
 {
@@ -244,6 +259,8 @@ static gboolean recover(LuUpgrade *up, gboolean *finished, GError **errp)
 	up->base = lu_journal_base(errp);
 	if (!up->base || !lu_recover(up, finished, errp))
 		return FALSE;
+	if (!*finished && up->request->recover_only)
+		return say_where_it_is(up, errp);
 	up->next = *finished ? STEP_RECORD : 0;
 	return TRUE;
 }

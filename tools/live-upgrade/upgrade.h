@@ -31,6 +31,7 @@ typedef struct LuRequest {
 	const char *plugin; /* "FILE[,ARGUMENT=VALUE]..."; NULL: the running one's */
 	LuWay way;
 	gboolean rehearse, dry_run, allow_downgrade;
+	gboolean recover_only;	  /* settle what an interrupted run left; begin nothing */
 	gboolean no_attach;	  /* refuse a QEMU that was started without the plugin */
 	guint deadline_s;	  /* of the handover; 0: 300 */
 	const LuManager *manager; /* NULL: nobody manages the VM */
