@@ -26,6 +26,9 @@ static LuJournal *sample(void)
 	journal->from = g_strdup("7.2.22");
 	journal->to = g_strdup("10.0.3");
 	journal->status = g_strdup("running");
+	journal->manager = g_strdup("libvirt domain web");
+	journal->manager_id = g_strdup("ec838a74");
+	lu_paths_add(journal->records, "first", "/r/web.xml", "/r/web.xml.lu1");
 	lu_paths_add(journal->paths, "-qmp", "/r/q", "/r/q.lu1");
 	g_ptr_array_add(journal->afterwards, g_strdup("{\"execute\": \"x\"}"));
 	g_array_append_val(journal->queues, queue);
@@ -48,6 +51,9 @@ static void test_round_trip(void **state)
 	assert_int_equal(((LuConnection *)back->connections->pdata[0])->new, 10);
 	assert_true(back->kill_old);
 	assert_string_equal(((LuPath *)back->paths->pdata[0])->temporary, "/r/q.lu1");
+	assert_string_equal(back->manager, "libvirt domain web");
+	assert_string_equal(back->manager_id, "ec838a74");
+	assert_string_equal(((LuPath *)back->records->pdata[0])->path, "/r/web.xml");
 }
 
 static void test_nonsense(void **state)

@@ -125,9 +125,11 @@ void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 	must(error);
 	run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	run->report = json_from_string(run->out, NULL);
-	run->new_pid = run->report ? (pid_t)qmp_int(run->report, "new-pid") : -1;
+	run->new_pid = run->report && JSON_NODE_HOLDS_OBJECT(run->report)
+			       ? (pid_t)qmp_int(run->report, "new-pid")
+			       : -1;
 	lm_test_note("%s: %d %s", argv[1], run->status, g_strchomp(run->err));
-	if (run->report && qmp_str(run->report, "error"))
+	if (run->new_pid >= 0 && qmp_str(run->report, "error"))
 		lm_test_note("%s: %s", qmp_str(run->report, "outcome"),
 			     qmp_str(run->report, "error"));
 }

@@ -119,15 +119,15 @@ static char *folder_of(const LuCgroup *cgroup)
 	return lu_cgroup_folder(cgroup, mountinfo);
 }
 
-static gboolean write_pid(const char *folder, pid_t pid, GError **errp)
+static gboolean write_pid(const char *folder, const char *file, pid_t pid, GError **errp)
 {
-	g_autofree char *path = g_build_filename(folder, "cgroup.procs", NULL);
+	g_autofree char *path = g_build_filename(folder, file, NULL);
 	g_autofree char *text = g_strdup_printf("%d", (int)pid);
 	g_auto(LuFd) fd = open(path, O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || write(fd, text, strlen(text)) < 0)
 		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno,
-				     "the new process cannot join control group %s", folder);
+				     "%d cannot join control group %s", (int)pid, folder);
 	return TRUE;
 }
 
@@ -142,12 +142,13 @@ static const char *path_in(GPtrArray *cgroups, const char *controllers)
 	return NULL;
 }
 
-gboolean lu_cgroup_join(GPtrArray *like, pid_t pid, GError **errp)
+static gboolean join(GPtrArray *like, GPtrArray *now, gboolean is_thread, pid_t id, GError **errp)
 {
-	g_autoptr(GPtrArray) now = lu_cgroup_read(pid);
-
 	for (guint i = 0; i < like->len; i++) {
 		const LuCgroup *cgroup = like->pdata[i];
+		const char *file = !is_thread		  ? "cgroup.procs"
+				   : *cgroup->controllers ? "tasks"
+							  : "cgroup.threads";
 		g_autofree char *folder = NULL;
 
 		if (!g_strcmp0(path_in(now, cgroup->controllers), cgroup->path))
@@ -158,10 +159,32 @@ gboolean lu_cgroup_join(GPtrArray *like, pid_t pid, GError **errp)
 				       "control group %s:%s of the running QEMU is not mounted "
 				       "here",
 				       cgroup->controllers, cgroup->path);
-		if (!write_pid(folder, pid, errp))
+		if (!write_pid(folder, file, id, errp))
 			return FALSE;
 	}
 	return TRUE;
+}
+
+gboolean lu_cgroup_join(GPtrArray *like, pid_t pid, GError **errp)
+{
+	g_autoptr(GPtrArray) now = lu_cgroup_read(pid);
+
+	return join(like, now, FALSE, pid, errp);
+}
+
+GPtrArray *lu_cgroup_read_thread(pid_t pid, pid_t tid)
+{
+	g_autofree char *name = g_strdup_printf("task/%d/cgroup", (int)tid);
+	g_autofree char *text = lu_proc_read(pid, name, NULL);
+
+	return lu_cgroup_parse(text);
+}
+
+gboolean lu_cgroup_join_thread(GPtrArray *like, pid_t pid, pid_t tid, GError **errp)
+{
+	g_autoptr(GPtrArray) now = lu_cgroup_read_thread(pid, tid);
+
+	return join(like, now, TRUE, tid, errp);
 }
 
 /* ------------------------------------------------------------------- memory */

@@ -24,6 +24,10 @@ char *lu_cgroup_folder(const LuCgroup *cgroup, const char *mountinfo);
 /* Puts process @pid where @like are, as far as it is elsewhere. */
 gboolean lu_cgroup_join(GPtrArray *like, pid_t pid, GError **errp);
 
+/* The same for a thread; @like is that of another thread (lu_cgroup_read_thread). */
+GPtrArray *lu_cgroup_read_thread(pid_t pid, pid_t tid);
+gboolean lu_cgroup_join_thread(GPtrArray *like, pid_t pid, pid_t tid, GError **errp);
+
 /* The most memory that the group of @pid ever held; 0 if it has none of its own. */
 guint64 lu_cgroup_peak_bytes(pid_t pid);
 

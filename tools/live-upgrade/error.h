@@ -13,6 +13,7 @@ typedef enum LuErrorCode {
 	LU_ERROR_REFUSED, /* nothing was touched: the guest was never stopped */
 	LU_ERROR_FAILED,  /* what was done is undone, the guest runs in the old process */
 	LU_ERROR_LOST,	  /* the guest is in neither process */
+	LU_ERROR_MANAGER, /* the guest runs; who manages it did not come back */
 } LuErrorCode;
 
 /* Always FALSE, to be returned. */

@@ -17,6 +17,7 @@ LuJournal *lu_journal_new(void)
 	LuJournal *journal = g_new0(LuJournal, 1);
 
 	journal->paths = lu_paths_new();
+	journal->records = lu_paths_new();
 	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
 	journal->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	journal->connections = lu_connections_new();
@@ -35,6 +36,9 @@ void lu_journal_free(LuJournal *journal)
 	g_free(journal->from);
 	g_free(journal->to);
 	g_free(journal->status);
+	g_free(journal->manager);
+	g_free(journal->manager_id);
+	g_ptr_array_unref(journal->records);
 	g_free(journal->unit);
 	g_ptr_array_unref(journal->paths);
 	g_ptr_array_unref(journal->afterwards);
@@ -51,12 +55,12 @@ static void put(JsonObject *object, const char *name, const char *value)
 		json_object_set_string_member(object, name, value);
 }
 
-static JsonArray *path_array(const LuJournal *journal)
+static JsonArray *path_array(const GPtrArray *paths)
 {
 	JsonArray *array = json_array_new();
 
-	for (guint i = 0; i < journal->paths->len; i++) {
-		const LuPath *path = journal->paths->pdata[i];
+	for (guint i = 0; i < paths->len; i++) {
+		const LuPath *path = paths->pdata[i];
 		JsonObject *object = json_object_new();
 
 		put(object, "what", path->what);
@@ -101,7 +105,10 @@ char *lu_journal_text(const LuJournal *journal)
 	put(object, "to", journal->to);
 	put(object, "status", journal->status);
 	put(object, "unit", journal->unit);
-	json_object_set_array_member(object, "paths", path_array(journal));
+	json_object_set_array_member(object, "paths", path_array(journal->paths));
+	put(object, "manager", journal->manager);
+	put(object, "manager-id", journal->manager_id);
+	json_object_set_array_member(object, "records", path_array(journal->records));
 	for (guint i = 0; i < journal->afterwards->len; i++)
 		json_array_add_string_element(afterwards, journal->afterwards->pdata[i]);
 	json_object_set_array_member(object, "afterwards", afterwards);
@@ -133,10 +140,19 @@ static void parse_network(LuJournal *journal, JsonNode *node)
 	}
 }
 
+static void parse_paths(JsonNode *array, GPtrArray *paths)
+{
+	for (guint i = 0; i < lu_json_length(array); i++) {
+		JsonNode *path = lu_json_element(array, i);
+
+		lu_paths_add(paths, lu_json_str(path, "what"), lu_json_str(path, "path"),
+			     lu_json_str(path, "temporary"));
+	}
+}
+
 LuJournal *lu_journal_parse(const char *text)
 {
 	g_autoptr(JsonNode) node = json_from_string(text, NULL);
-	JsonNode *paths = lu_json_member(node, "paths");
 	JsonNode *afterwards = lu_json_member(node, "afterwards");
 	g_autoptr(LuJournal) journal = NULL;
 
@@ -155,12 +171,10 @@ LuJournal *lu_journal_parse(const char *text)
 	journal->to = g_strdup(lu_json_str(node, "to"));
 	journal->status = g_strdup(lu_json_str(node, "status"));
 	journal->unit = g_strdup(lu_json_str(node, "unit"));
-	for (guint i = 0; i < lu_json_length(paths); i++) {
-		JsonNode *path = lu_json_element(paths, i);
-
-		lu_paths_add(journal->paths, lu_json_str(path, "what"), lu_json_str(path, "path"),
-			     lu_json_str(path, "temporary"));
-	}
+	journal->manager = g_strdup(lu_json_str(node, "manager"));
+	journal->manager_id = g_strdup(lu_json_str(node, "manager-id"));
+	parse_paths(lu_json_member(node, "paths"), journal->paths);
+	parse_paths(lu_json_member(node, "records"), journal->records);
 	for (guint i = 0; i < lu_json_length(afterwards); i++)
 		g_ptr_array_add(journal->afterwards,
 				json_node_dup_string(lu_json_element(afterwards, i)));
@@ -238,6 +252,16 @@ GPtrArray *lu_journal_all(const char *base)
 		if (journal)
 			g_ptr_array_add(journals, journal);
 	}
+	return journals;
+}
+
+GPtrArray *lu_journal_managed(const char *base)
+{
+	GPtrArray *journals = lu_journal_all(base);
+
+	for (guint i = journals->len; i-- > 0;)
+		if (!((const LuJournal *)journals->pdata[i])->manager)
+			g_ptr_array_remove_index(journals, i);
 	return journals;
 }
 

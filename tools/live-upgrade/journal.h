@@ -25,6 +25,9 @@ typedef struct LuJournal {
 	char *status;	     /* of the guest before */
 	char *unit;	     /* of systemd; NULL: none */
 	GPtrArray *paths;    /* of LuPath */
+	char *manager;	     /* the name of LuManager; NULL: nobody manages the VM */
+	char *manager_id;
+	GPtrArray *records;
 	GPtrArray *afterwards;
 	GArray *queues;		/* see LuPlan */
 	GPtrArray *connections; /* of LuConnection */
@@ -41,6 +44,8 @@ char *lu_journal_base(GError **errp);
 int lu_journal_mkdir(const char *base);
 /* Of LuJournal. */
 GPtrArray *lu_journal_all(const char *base);
+/* All of VMs that somebody manages; of LuJournal. */
+GPtrArray *lu_journal_managed(const char *base);
 /* One that is about process @pid (either of the two) or the socket; NULL if there is none. */
 LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path);
 /* Written anew as a whole, so that it is never half a file. */

@@ -2,6 +2,7 @@
 /* The steps that touch nothing: look, probe, plan. */
 #include "steps.h"
 #include "error.h"
+#include "libvirt/lu-libvirt.h"
 
 #include <string.h>
 
@@ -40,12 +41,33 @@ static gboolean choose_program(LuUpgrade *up, char **program, GError **errp)
 	return TRUE;
 }
 
+/* libvirt would take the end of its process for the end of the domain. */
+static gboolean check_unmanaged(pid_t pid, GError **errp)
+{
+	g_autoptr(GDir) dir = g_dir_open(LU_LIBVIRT_STATE, 0, NULL);
+	const char *file;
+
+	while (dir && (file = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(LU_LIBVIRT_STATE, file, NULL);
+		g_autofree char *name = g_strndup(file, MAX(strlen(file), 4) - 4), *text = NULL;
+
+		if (g_str_has_suffix(file, ".pid") && strcmp(file, "driver.pid") &&
+		    g_file_get_contents(path, &text, NULL, NULL) &&
+		    g_ascii_strtoll(text, NULL, 10) == pid)
+			return lu_fail(errp, LU_ERROR_REFUSED,
+				       "QEMU %d is libvirt's domain %s (--libvirt %s)", (int)pid,
+				       name, name);
+	}
+	return TRUE;
+}
+
 gboolean lu_step_look(LuUpgrade *up, GError **errp)
 {
+	const LuManager *manager = up->request->manager;
 	pid_t pid = target(up->request, errp);
 	g_autofree char *socket = NULL;
 
-	if (pid <= 0)
+	if (pid <= 0 || (!manager && !check_unmanaged(pid, errp)))
 		return FALSE;
 	if (!up->request->pid && !g_path_is_absolute(up->request->qmp)) {
 		g_autofree char *here = g_get_current_dir();
@@ -53,10 +75,11 @@ gboolean lu_step_look(LuUpgrade *up, GError **errp)
 		socket = g_build_filename(here, up->request->qmp, NULL);
 	}
 	up->running = lu_running_open(pid,
-				      up->request->pid ? NULL
-				      : socket	       ? socket
-						       : up->request->qmp,
-				      errp);
+				      manager		 ? manager->qmp_path
+				      : up->request->pid ? NULL
+				      : socket		 ? socket
+							 : up->request->qmp,
+				      manager ? manager->qmp : NULL, errp);
 	if (!up->running)
 		return FALSE;
 	up->old = up->running->process;
@@ -79,7 +102,7 @@ gboolean lu_step_probe(LuUpgrade *up, GError **errp)
 	return TRUE;
 }
 
-gboolean lu_step_plan(LuUpgrade *up, GError **errp)
+LuPlan *lu_make_plan(LuUpgrade *up, GError **errp)
 {
 	g_autofree char *handover =
 		g_strdup_printf("%s/%d/handover", up->base, (int)up->running->process->pid);
@@ -89,14 +112,23 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp)
 				 .plugin = up->attach ? up->attach : up->request->plugin,
 				 .incoming = handover,
 				 .cpu_append = up->probe.cpu_append};
+	LuPlan *plan;
 
 	if (!choose_program(up, &program, errp))
-		return FALSE;
+		return NULL;
 	options.program = program;
-	up->plan = lu_plan_make(up->running, &options);
-	up->result->command_line = lu_command_line_text(up->plan->line);
+	plan = lu_plan_make(up->running, &options);
 	if (strlen(handover) > 107)
-		lu_plan_refuse(up->plan, "the name %s is longer than 107 bytes", handover);
+		lu_plan_refuse(plan, "the name %s is longer than 107 bytes", handover);
+	return plan;
+}
+
+gboolean lu_step_plan(LuUpgrade *up, GError **errp)
+{
+	up->plan = lu_make_plan(up, errp);
+	if (!up->plan)
+		return FALSE;
+	up->result->command_line = lu_command_line_text(up->plan->line);
 	for (guint i = 0; i < up->plan->notes->len; i++)
 		lu_note(up, g_strdup(up->plan->notes->pdata[i]));
 	for (guint i = 0; i < up->plan->refusals->len; i++)

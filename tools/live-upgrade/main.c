@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* qemu-live-upgrade: options in, a report out. What it does is in upgrade.c. */
 #include "host-report.h"
+#include "libvirt/lu-libvirt.h"
 #include "report.h"
 
 #include <pwd.h>
@@ -13,7 +14,7 @@
 
 typedef struct Arguments {
 	char *qmp, *binary, *way, *plugin, *user;
-	char **rest;
+	char **rest, **domains;
 	gboolean all, keep_going, rehearse, dry_run, allow_downgrade, no_attach, json, quiet,
 		version;
 	int deadline_s, parallel;
@@ -27,6 +28,7 @@ static void arguments_clear(Arguments *arguments)
 	g_free(arguments->plugin);
 	g_free(arguments->user);
 	g_strfreev(arguments->rest);
+	g_strfreev(arguments->domains);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
 
@@ -35,6 +37,8 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 	GOptionEntry entries[] = {
 		{"qmp", 0, 0, G_OPTION_ARG_FILENAME, &a->qmp, "The QEMU behind this QMP socket",
 		 "SOCKET"},
+		{"libvirt", 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->domains,
+		 "This running domain of libvirt (may be given several times)", "DOMAIN"},
 		{"all", 0, 0, G_OPTION_ARG_NONE, &a->all, "All QEMUs of this host", NULL},
 		{"parallel", 0, 0, G_OPTION_ARG_INT, &a->parallel,
 		 "With --all: so many at once (default: 1)", "N"},
@@ -71,7 +75,8 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 	g_option_context_set_summary(context, "Replaces the QEMU process under a running guest.");
 	g_option_context_set_description(
 		context, "Exit status: 0 upgraded, 1 usage, 2 refused and untouched,\n"
-			 "3 failed and rolled back, 4 guest lost. See qemu-live-upgrade(8).");
+			 "3 failed and rolled back, 4 guest lost, 5 libvirt's daemon is not back.\n"
+			 "See qemu-live-upgrade(8).");
 	g_option_context_add_main_entries(context, entries, NULL);
 	if (!g_option_context_parse(context, &argc, &argv, &error))
 		return lu_fail(errp, LU_ERROR_USAGE, "%s", error->message);
@@ -105,9 +110,10 @@ static gboolean check(const Arguments *a, LuRequest *request, GError **errp)
 {
 	guint count = a->rest ? g_strv_length(a->rest) : 0;
 
-	if (count + (a->qmp ? 1 : 0) + (a->all ? 1 : 0) != 1)
-		return lu_fail(errp, LU_ERROR_USAGE,
-			       "say which QEMU: a PID, or --qmp SOCKET, or --all (--help)");
+	if (count + (a->qmp ? 1 : 0) + (a->domains ? 1 : 0) + (a->all ? 1 : 0) != 1)
+		return lu_fail(
+			errp, LU_ERROR_USAGE,
+			"say which QEMU: a PID, --qmp SOCKET, --libvirt DOMAIN, or --all (--help)");
 	if (!a->all && (a->parallel || a->keep_going || a->user))
 		return lu_fail(errp, LU_ERROR_USAGE,
 			       "--parallel, --keep-going and --user are for --all");
@@ -153,6 +159,41 @@ static int attach(const Arguments *a)
 	if (error)
 		fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
 	return error ? error->code : 0;
+}
+
+static void begin_domain(void *opaque, const char *domain)
+{
+	lu_report_domain(opaque, domain);
+}
+
+/* The worst of all: of a lost guest before one of a daemon, and that before the rest. */
+static int worse(int a, int b)
+{
+	static const int rank[] = {[0] = 0,
+				   [LU_ERROR_REFUSED] = 1,
+				   [LU_ERROR_USAGE] = 2,
+				   [LU_ERROR_FAILED] = 3,
+				   [LU_ERROR_MANAGER] = 4,
+				   [LU_ERROR_LOST] = 5};
+
+	return rank[a] > rank[b] ? a : b;
+}
+
+static int run_libvirt(const Arguments *a, const LuRequest *request, LuReport *report)
+{
+	g_autoptr(GPtrArray) outcomes = lu_libvirt_run(a->domains, request, begin_domain, report);
+	int status = 0;
+
+	lu_report_begin_list(report, outcomes->len);
+	for (guint i = 0; i < outcomes->len; i++) {
+		LuLibvirtOutcome *outcome = outcomes->pdata[i];
+
+		lu_report_domain(report, outcome->name);
+		lu_report_end(report, request, &outcome->result, outcome->error);
+		status = worse(status, outcome->error ? outcome->error->code : 0);
+	}
+	lu_report_end_list(report);
+	return status;
 }
 
 static gboolean parse_user(const char *text, LuHostRequest *request, GError **errp)
@@ -232,6 +273,8 @@ int main(int argc, char **argv)
 	report.json = arguments.json;
 	report.quiet = arguments.quiet;
 	request.observer = lu_report_observer(&report);
+	if (arguments.domains)
+		return run_libvirt(&arguments, &request, &report);
 	lu_upgrade(&request, &result, &error);
 	lu_report_end(&report, &request, &result, error);
 	return error ? error->code : 0;

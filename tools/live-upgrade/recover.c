@@ -5,6 +5,7 @@
  *
  *   old     new     what is true                         what is done
  *   is      ended   the guest never left                 what was made for it is removed
+ *   any     any     managed, before the handover        the new one is killed, as above
  *   is      is      the old one says: kept, failed       the new one is killed, as above
  *                   the old one says: under way          it is followed to its end
  *                   the old one says: handed over        the remaining steps
@@ -42,6 +43,14 @@ static LuQmp *open_monitor(const LuProcess *process, const char *const *names)
 	return NULL;
 }
 
+/* A manager holds the old one's monitor until then, so nobody could have asked for the guest. */
+static gboolean is_handed_over(const LuJournal *journal)
+{
+	static const char *const steps[] = {"prepare", "start", "greet", "take", NULL};
+
+	return !journal->manager || !g_strv_contains(steps, journal->step);
+}
+
 static void find_processes(LuUpgrade *up)
 {
 	const char *const old_names[] = {up->journal->qmp_path, NULL};
@@ -50,6 +59,8 @@ static void find_processes(LuUpgrade *up)
 	up->old_is_own = TRUE;
 	up->old = open_if_same(up->journal->old_pid, up->journal->old_start);
 	up->new = open_if_same(up->journal->new_pid, up->journal->new_start);
+	if (!is_handed_over(up->journal))
+		return;
 	if (up->old)
 		up->old_qmp = open_monitor(up->old, old_names);
 	if (up->new)
@@ -112,7 +123,7 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 /* These steps begin when the guest is in the new process. */
 static gboolean is_committed(const LuJournal *journal)
 {
-	static const char *const steps[] = {"names", "follow", "retire", "settle", NULL};
+	static const char *const steps[] = {"record", "names", "follow", "retire", "settle", NULL};
 
 	return g_strv_contains(steps, journal->step);
 }
@@ -121,6 +132,8 @@ static gboolean decide(LuUpgrade *up, gboolean *finished, GError **errp)
 {
 	if (up->new &&is_committed(up->journal))
 		return go_on(up, finished);
+	if (!is_handed_over(up->journal))
+		return take_back(up);
 	if (up->old && up->new)
 		return decide_by_old(up, finished, errp);
 	if (up->old)
@@ -151,6 +164,14 @@ gboolean lu_recover(LuUpgrade *up, gboolean *finished, GError **errp)
 	up->journal = lu_journal_find(up->base, pid, socket);
 	if (!up->journal)
 		return TRUE;
+	if (up->journal->manager && !up->request->manager) {
+		lu_fail(errp, LU_ERROR_REFUSED,
+			"an upgrade of %s was interrupted at \"%s\"; name it so (--libvirt) to "
+			"finish it or take it back",
+			up->journal->manager, up->journal->step);
+		g_clear_pointer(&up->journal, lu_journal_free);
+		return FALSE;
+	}
 	if (up->request->dry_run) {
 		g_autofree char *step = g_strdup(up->journal->step);
 

@@ -68,6 +68,8 @@ static const char *outcome(const LuRequest *request, const GError *error)
 		return "refused";
 	case LU_ERROR_FAILED:
 		return "rolled-back";
+	case LU_ERROR_MANAGER:
+		return "no-libvirt";
 	default:
 		return "lost";
 	}
@@ -104,6 +106,8 @@ JsonNode *lu_report_node(const LuRequest *request, const LuResult *result, const
 	put_string(object, "way", result->way);
 	json_object_set_double_member(object, "stopped-ms", result->downtime_ms);
 	json_object_set_double_member(object, "total-ms", result->total_ms);
+	if (result->away_ms > 0)
+		json_object_set_double_member(object, "libvirt-away-ms", result->away_ms);
 	if (result->peak_bytes) {
 		json_object_set_int_member(object, "peak-bytes", (gint64)result->peak_bytes);
 		put_string(object, "peak-of", result->peak_of);
@@ -116,10 +120,14 @@ JsonNode *lu_report_node(const LuRequest *request, const LuResult *result, const
 	return node;
 }
 
-static void print_json(const LuRequest *request, const LuResult *result, const GError *error)
+static void print_json(const LuReport *report, const LuRequest *request, const LuResult *result,
+		       const GError *error)
 {
 	g_autoptr(JsonNode) node = lu_report_node(request, result, error);
-	g_autofree char *text = json_to_string(node, TRUE);
+	g_autofree char *text = NULL;
+
+	put_string(json_node_get_object(node), "domain", report->domain);
+	text = json_to_string(node, TRUE);
 
 	puts(text);
 }
@@ -136,21 +144,53 @@ static void print_upgraded(const LuResult *result)
 		printf(", at most %.0f MiB (%s)", (double)result->peak_bytes / MIB,
 		       result->peak_of);
 	putchar('\n');
+	if (result->away_ms > 0)
+		printf("          libvirt was away for %.1f s\n", result->away_ms / 1000);
 }
 
-static void print_error(const LuResult *result, const GError *error)
+static void print_error(const LuReport *report, const LuResult *result, const GError *error)
 {
+	g_autofree char *about =
+		report->many ? g_strconcat(report->domain, ": ", NULL) : g_strdup("");
 	static const char *const ends[] = {
 		[LU_ERROR_USAGE] = "",
 		[LU_ERROR_REFUSED] = "refused: ",
 		[LU_ERROR_FAILED] = "failed, and rolled back: ",
 		[LU_ERROR_LOST] = "failed: ",
+		[LU_ERROR_MANAGER] = "the guest runs, but ",
 	};
 
-	fprintf(stderr, "qemu-live-upgrade: %s%s\n", ends[error->code], error->message);
+	fprintf(stderr, "qemu-live-upgrade: %s%s%s\n", about, ends[error->code], error->message);
 	for (guint i = 1; result->refusals && i < result->refusals->len; i++)
-		fprintf(stderr, "qemu-live-upgrade: refused: %s\n",
+		fprintf(stderr, "qemu-live-upgrade: %srefused: %s\n", about,
 			(char *)result->refusals->pdata[i]);
+}
+
+void lu_report_domain(LuReport *report, const char *domain)
+{
+	gboolean again = !g_strcmp0(report->domain, domain);
+
+	report->domain = domain;
+	if (report->json || report->quiet || report->many || again)
+		return;
+	clear_bar(report);
+	printf("domain    %s\n", domain);
+}
+
+void lu_report_begin_list(LuReport *report, guint count)
+{
+	clear_bar(report);
+	report->many = count > 1;
+	report->count = 0;
+	if (report->many && report->json)
+		putchar('[');
+}
+
+void lu_report_end_list(LuReport *report)
+{
+	if (report->many && report->json)
+		puts("]");
+	report->many = FALSE;
 }
 
 void lu_report_end(LuReport *report, const LuRequest *request, const LuResult *result,
@@ -158,12 +198,16 @@ void lu_report_end(LuReport *report, const LuRequest *request, const LuResult *r
 {
 	clear_bar(report);
 	if (report->json) {
-		print_json(request, result, error);
+		if (report->many && report->count++)
+			putchar(',');
+		print_json(report, request, result, error);
 		return;
 	}
+	if (report->many && !report->quiet)
+		printf("%s:\n", report->domain);
 	fflush(stdout);
 	if (error)
-		print_error(result, error);
+		print_error(report, result, error);
 	if (error || report->quiet)
 		return;
 	if (request->dry_run)

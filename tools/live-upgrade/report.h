@@ -9,8 +9,16 @@
 
 typedef struct LuReport {
 	gboolean json, quiet, terminal;
-	gboolean bar; /* a progress bar stands on the last line */
+	gboolean bar;	    /* a progress bar stands on the last line */
+	const char *domain; /* of libvirt; NULL: none */
+	gboolean many;	    /* summaries follow one another: a list in JSON */
+	guint count;	    /* of them so far */
 } LuReport;
+
+/* What follows is about this domain. */
+void lu_report_domain(LuReport *report, const char *domain);
+void lu_report_begin_list(LuReport *report, guint count);
+void lu_report_end_list(LuReport *report);
 
 LuObserver lu_report_observer(LuReport *report);
 /* As --json prints it; the caller's. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "running.h"
+#include "descriptor.h"
 #include "error.h"
 #include "handle.h"
 #include "opts.h"
@@ -84,11 +85,24 @@ static LuOption *chardev_of(const LuCommandLine *line, const char *id)
 	return NULL;
 }
 
+/* Of a chardev that listens at a descriptor which was given to QEMU. */
+static char *given_path(const LuProcess *process, const LuOption *chardev)
+{
+	g_autofree char *number = lu_option_member(chardev, "fd", "backend");
+	g_auto(LuFd) fd = -1;
+
+	if (!number || !g_ascii_isdigit(*number))
+		return NULL;
+	fd = lu_descriptor_get(process, (int)g_ascii_strtoll(number, NULL, 10), NULL);
+	return fd < 0 ? NULL : lu_descriptor_listening_path(fd);
+}
+
 /* The path of a unix socket with a name that this -qmp, or -mon with its chardev, listens at. */
-static char *monitor_path(const LuCommandLine *line, const LuOption *option)
+static char *monitor_path(const LuRunning *running, const LuOption *option)
 {
 	g_autoptr(LuOpts) opts = NULL;
 	const LuOption *chardev;
+	char *path;
 
 	if (lu_option_is(option, "qmp") || lu_option_is(option, "qmp-pretty")) {
 		if (!g_str_has_prefix(option->value, "unix:"))
@@ -101,8 +115,11 @@ static char *monitor_path(const LuCommandLine *line, const LuOption *option)
 	opts = lu_opts_parse(option->value, "chardev");
 	if (g_strcmp0(lu_opts_get(opts, "mode"), "control") || !lu_opts_get(opts, "chardev"))
 		return NULL;
-	chardev = chardev_of(line, lu_opts_get(opts, "chardev"));
-	return chardev ? lu_option_member(chardev, "path", "backend") : NULL;
+	chardev = chardev_of(running->line, lu_opts_get(opts, "chardev"));
+	if (!chardev)
+		return NULL;
+	path = lu_option_member(chardev, "path", "backend");
+	return path ? path : given_path(running->process, chardev);
 }
 
 static gboolean connect_to(LuRunning *running, const char *path, GError **errp)
@@ -111,6 +128,10 @@ static gboolean connect_to(LuRunning *running, const char *path, GError **errp)
 
 	absolute = g_path_is_absolute(name) ? g_strdup(name)
 					    : g_build_filename(running->cwd, name, NULL);
+	if (running->qmp_is_lent) {
+		running->qmp_path = g_steal_pointer(&absolute);
+		return TRUE;
+	}
 	here = lu_process_path(running->process, absolute);
 	running->qmp = lu_qmp_open(here, -1, lu_end_us(GREETING_MS), errp);
 	if (!running->qmp) {
@@ -122,13 +143,24 @@ static gboolean connect_to(LuRunning *running, const char *path, GError **errp)
 	return TRUE;
 }
 
+gboolean lu_running_connect(LuRunning *running, GError **errp)
+{
+	g_autofree char *path = g_steal_pointer(&running->qmp_path);
+
+	running->qmp = NULL;
+	running->qmp_is_lent = FALSE;
+	if (connect_to(running, path, errp))
+		return TRUE;
+	running->qmp_path = g_steal_pointer(&path);
+	return FALSE;
+}
+
 static gboolean find_monitor(LuRunning *running, GError **errp)
 {
 	g_autoptr(GError) last = NULL;
 
 	for (guint i = 0; i < running->line->options->len; i++) {
-		g_autofree char *path =
-			monitor_path(running->line, running->line->options->pdata[i]);
+		g_autofree char *path = monitor_path(running, running->line->options->pdata[i]);
 
 		if (!path)
 			continue;
@@ -218,7 +250,7 @@ static char *first_cwd(const LuRunning *running)
 }
 
 /* A QEMU is what takes QEMU's options and speaks QMP as QEMU; its name does not matter. */
-LuRunning *lu_running_open(pid_t pid, const char *qmp_path, GError **errp)
+LuRunning *lu_running_open(pid_t pid, const char *qmp_path, LuQmp *lent, GError **errp)
 {
 	g_autoptr(LuRunning) running = g_new0(LuRunning, 1);
 
@@ -236,6 +268,8 @@ LuRunning *lu_running_open(pid_t pid, const char *qmp_path, GError **errp)
 	if (!running->line)
 		return NULL;
 	running->cwd = first_cwd(running);
+	running->qmp = lent;
+	running->qmp_is_lent = lent != NULL;
 	if (!(qmp_path ? connect_to(running, qmp_path, errp) : find_monitor(running, errp)) ||
 	    !ask(running, errp))
 		return NULL;
@@ -249,7 +283,8 @@ void lu_running_free(LuRunning *running)
 	lu_process_free(running->process);
 	lu_context_free(running->context);
 	lu_command_line_free(running->line);
-	lu_qmp_free(running->qmp);
+	if (!running->qmp_is_lent)
+		lu_qmp_free(running->qmp);
 	g_free(running->qmp_path);
 	g_free(running->version.text);
 	g_free(running->machine);

@@ -19,6 +19,7 @@ typedef struct LuRunning {
 	LuContext *context;
 	LuCommandLine *line;
 	LuQmp *qmp;
+	gboolean qmp_is_lent; /* by who manages the VM: not this one's to free */
 	char *qmp_path; /* the name by which clients know the monitor, absolute, as QEMU sees it */
 	LuVersion version;
 	char *machine;	/* the type that runs, versioned: pc-q35-7.2 */
@@ -29,8 +30,13 @@ typedef struct LuRunning {
 	char *cwd;    /* where its relative paths begin */
 } LuRunning;
 
-/* By the process, or (@qmp_path not NULL) by its monitor. */
-LuRunning *lu_running_open(pid_t pid, const char *qmp_path, GError **errp);
+/*
+ * By the process, or (@qmp_path not NULL) by its monitor. @lent (else NULL) is a monitor by way of
+ * who holds the one on the command line.
+ */
+LuRunning *lu_running_open(pid_t pid, const char *qmp_path, LuQmp *lent, GError **errp);
+/* Connects to the monitor itself, in place of one that was lent. */
+gboolean lu_running_connect(LuRunning *running, GError **errp);
 void lu_running_free(LuRunning *running);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuRunning, lu_running_free)
 

@@ -90,6 +90,7 @@ gboolean lu_step_settle(LuUpgrade *up, GError **errp)
 	if (up->new) {
 		/* Once more, for a run before this one that ended while the old one did. */
 		lu_step_names(up, NULL);
+		lu_rename_records(up, "last");
 		lu_paths_forget(up->journal->paths, up->new);
 		lu_remove_folder(up, up->new);
 	}

@@ -31,6 +31,18 @@ static GPtrArray *copy_paths(GPtrArray *paths)
 	return copy;
 }
 
+static void note_manager(LuUpgrade *up, LuJournal *journal)
+{
+	const LuManager *manager = up->request->manager;
+
+	if (!manager)
+		return;
+	journal->manager = g_strdup(manager->name);
+	journal->manager_id = g_strdup(manager->id);
+	g_ptr_array_unref(journal->records);
+	journal->records = copy_paths(manager->records);
+}
+
 static LuJournal *open_journal(LuUpgrade *up)
 {
 	LuJournal *journal = lu_journal_new();
@@ -58,6 +70,7 @@ static LuJournal *open_journal(LuUpgrade *up)
 				   connection->new);
 	}
 	journal->kill_old = up->plan->kill_old;
+	note_manager(up, journal);
 	return journal;
 }
 
@@ -99,6 +112,7 @@ void lu_undo_prepare(LuUpgrade *up)
 {
 	if (!up->journal)
 		return;
+	lu_forget_records(up);
 	lu_remove_folder(up, up->old);
 	lu_journal_remove(up->journal);
 	g_clear_pointer(&up->journal, lu_journal_free);

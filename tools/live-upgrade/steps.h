@@ -8,7 +8,7 @@
 #include "probe.h"
 #include "upgrade.h"
 
-typedef struct LuUpgrade {
+struct LuUpgrade {
 	const LuRequest *request;
 	LuResult *result;
 	char *base; /* of journals */
@@ -26,17 +26,20 @@ typedef struct LuUpgrade {
 	int stderr_fd;		  /* what the new process writes there, if it can be read */
 	off_t stderr_at;
 	guint64 resident_peak;
+	guint next; /* step */
+	gint64 begin_us;
 	LuUnit *unit;	   /* of a service, for the steps after the commit */
 	gboolean keep_old; /* its end would be the service's */
-} LuUpgrade;
+};
 
-/* Kills or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill or POINT:fail; only
- * in a build with -Dfault_injection=true. */
+/* Kills, stops or fails here if QEMU_LIVE_UPGRADE_FAULT says so: POINT:kill, POINT:stop or
+ * POINT:fail; only in a build with -Dfault_injection=true. */
 gboolean lu_fault(const char *point, GError **errp);
 void lu_note(LuUpgrade *up, char *text);
 gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp);
 
 /* look.c */
+LuPlan *lu_make_plan(LuUpgrade *up, GError **errp);
 gboolean lu_step_look(LuUpgrade *up, GError **errp);
 gboolean lu_step_probe(LuUpgrade *up, GError **errp);
 gboolean lu_step_plan(LuUpgrade *up, GError **errp);
@@ -60,6 +63,12 @@ void lu_remove_folder(LuUpgrade *up, const LuProcess *process);
 gboolean lu_step_start(LuUpgrade *up, GError **errp);
 void lu_undo_start(LuUpgrade *up);
 gboolean lu_step_greet(LuUpgrade *up, GError **errp);
+/* take.c: what a manager had, and what it says of the VM */
+gboolean lu_step_take(LuUpgrade *up, GError **errp);
+void lu_forget_records(LuUpgrade *up);
+gboolean lu_step_record(LuUpgrade *up, GError **errp);
+/* The records of this name, "first" or "last", over the old ones. */
+void lu_rename_records(LuUpgrade *up, const char *which);
 /* handover.c */
 gboolean lu_step_handover(LuUpgrade *up, GError **errp);
 /* Follows one that is under way, by the old process; TRUE: the guest is in the new one. */

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Threads that an administrator pinned or gave a priority: the guest's CPUs by their index, I/O
- * threads by their name. The rest have what the process has.
+ * Threads that an administrator pinned, gave a priority, or put into control groups of their own,
+ * as libvirt does: the guest's CPUs by their index, I/O threads by their name. The rest have what
+ * the process has.
  */
 #include "steps.h"
+#include "cgroup.h"
 
 #include <sched.h>
 #include <string.h>
@@ -11,7 +13,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static gboolean copy_thread(pid_t from, pid_t to)
+/* The control group first: joining one of cpuset sets the affinity. */
+static gboolean copy_groups(LuUpgrade *up, pid_t from, pid_t to)
+{
+	g_autoptr(GPtrArray) groups = lu_cgroup_read_thread(up->old->pid, from);
+	g_autoptr(GError) error = NULL;
+
+	if (lu_cgroup_join_thread(groups, up->new->pid, to, &error))
+		return TRUE;
+	lu_note(up, g_strdup_printf("a thread of the new process: %s", error->message));
+	return FALSE;
+}
+
+static gboolean copy_scheduling(pid_t from, pid_t to)
 {
 	guint8 affinity[LU_CPUS / 8] = {0}, now[LU_CPUS / 8] = {0};
 	struct sched_param param = {0};
@@ -62,7 +76,8 @@ static void copy_list(LuUpgrade *up, const char *command, const char *id)
 		pid_t from = thread_of(up->old, entry);
 		pid_t to = other ? thread_of(up->new, other) : -1;
 
-		if (from <= 0 || to <= 0 || !copy_thread(from, to))
+		if (from <= 0 || to <= 0 || !copy_groups(up, from, to) ||
+		    !copy_scheduling(from, to))
 			lu_note(up, g_strdup_printf("the scheduling of thread %u of %s is not "
 						    "carried over",
 						    i, command));

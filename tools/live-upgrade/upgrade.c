@@ -12,14 +12,17 @@
  *   prepare   the journal, a folder for the handover's socket  removed
  *   start     the new process, as the old one was              killed, its names removed
  *   greet     its monitor; it must run as the old one does     see start
+ *             (a manager must be away from here on: manager.h)
+ *   take      the manager's monitor, and records beside its    removed
  *   handover  the guest moves                                  the plugin, see docs/theory.md
  *             (--rehearse ends here, and all is taken back)
- *   names     sockets and pid file lead to the new process     the guest is there: no way back
+ *   record    the manager's records say the new process        the guest is there: no way back
+ *   names     sockets and pid file lead to the new process
  *   follow    the new process is the service's main process
  *   retire    the old process ends
  *   settle    forwarded ports, VNC; journal removed
  *
- * From names on nothing fails: what cannot be done is noted.
+ * From record on nothing fails: what cannot be done is noted.
  */
 #include "steps.h"
 #include "error.h"
@@ -46,13 +49,15 @@ static const struct {
 	{"prepare", "opening a journal", lu_step_prepare, lu_undo_prepare},
 	{"start", "starting the new process", lu_step_start, lu_undo_start},
 	{"greet", "waiting for its monitor", lu_step_greet, NULL},
+	{"take", "taking over from who manages it", lu_step_take, lu_forget_records},
 	{"handover", "handing the guest over", lu_step_handover, NULL},
+	{"record", "telling who manages it", lu_step_record, NULL},
 	{"names", "renaming sockets and pid file", lu_step_names, NULL},
 	{"follow", "giving the service its process", lu_step_follow, NULL},
 	{"retire", "ending the old process", lu_step_retire, NULL},
 	{"settle", "clearing up", lu_step_settle, NULL},
 };
-enum { STEP_PLAN = 2, STEP_START = 6, STEP_HANDOVER = 8, STEP_NAMES = 9 };
+enum { STEP_PLAN = 2, STEP_START = 6, STEP_TAKE = 8, STEP_HANDOVER = 9, STEP_RECORD = 10 };
 
 void lu_result_clear(LuResult *result)
 {
@@ -74,6 +79,10 @@ gboolean lu_fault(const char *point, GError **errp)
 		return TRUE;
 	if (!strcmp(parts[1], "kill"))
 		raise(SIGKILL);
+	if (!strcmp(parts[1], "stop")) { /* until somebody lets it go on */
+		raise(SIGSTOP);
+		return TRUE;
+	}
 	return lu_fail(errp, LU_ERROR_FAILED, "fault injected at %s", point);
 }
 
@@ -122,9 +131,16 @@ static void unlock(LuUpgrade *up)
 	lu_fd_clear(&up->lock_fd);
 }
 
+/* Steps that are for managed VMs only. */
+static gboolean is_idle(const LuUpgrade *up, guint i)
+{
+	return (i == STEP_TAKE && !up->request->manager) ||
+	       (i == STEP_RECORD && !up->journal->manager);
+}
+
 static gboolean record_step(LuUpgrade *up, guint i, GError **errp)
 {
-	if (up->request->observer.step)
+	if (up->request->observer.step && !is_idle(up, i))
 		up->request->observer.step(up->request->observer.opaque, steps[i].name,
 					   steps[i].what);
 	if (!up->journal)
@@ -157,22 +173,25 @@ static void pass_on(const GError *error, gboolean touched, GError **errp)
 	g_set_error_literal(errp, LU_ERROR, code, error->message);
 }
 
-static gboolean walk(LuUpgrade *up, guint from, GError **errp)
+/* From up->next to @end, which is not done. */
+static gboolean walk(LuUpgrade *up, guint end, GError **errp)
 {
-	for (guint i = from; i < G_N_ELEMENTS(steps); i++) {
+	for (; up->next < end; up->next++) {
+		guint i = up->next;
 		g_autoptr(GError) error = NULL;
 		gboolean ok = record_step(up, i, &error) && steps[i].forward(up, &error);
 
 		/* Where there is no way back it can be killed, but not fail. */
 		ok = lu_fault(steps[i].name, ok && i < STEP_HANDOVER ? &error : NULL) && ok;
 
-		if (i >= STEP_NAMES) { /* the guest is in the new process, whatever happens */
+		if (i >= STEP_RECORD) { /* the guest is in the new process, whatever happens */
 			if (error)
 				lu_note(up, g_strdup(error->message));
 			continue;
 		}
 		if (ok && !is_last(up, i))
 			continue;
+		up->next = G_N_ELEMENTS(steps);
 		/* A guest that is lost: both processes are left for inspection. */
 		if (!ok && error->code == LU_ERROR_LOST && error->domain == LU_ERROR) {
 			g_propagate_error(errp, g_steal_pointer(&error));
@@ -189,6 +208,7 @@ static gboolean walk(LuUpgrade *up, guint from, GError **errp)
 
 static void clear(LuUpgrade *up)
 {
+	up->result->total_ms = (double)(g_get_monotonic_time() - up->begin_us) / 1000;
 	unlock(up);
 	lu_fd_clear(&up->stderr_fd);
 	lu_child_release(&up->child);
@@ -205,6 +225,23 @@ static void clear(LuUpgrade *up)
 	lu_unit_free(up->unit);
 	lu_journal_free(up->journal);
 	g_free(up->base);
+	g_free(up);
+}
+
+static LuUpgrade *new (const LuRequest *request, LuResult *result)
+{
+	LuUpgrade *up = g_new0(LuUpgrade, 1);
+
+	up->request = request;
+	up->result = result;
+	up->lock_fd = -1;
+	up->stderr_fd = -1;
+	up->child = (LuChild){.pid = -1, .pidfd = -1, .go_fd = -1, .error_fd = -1};
+	up->begin_us = g_get_monotonic_time();
+	memset(result, 0, sizeof(*result));
+	result->refusals = g_ptr_array_new_with_free_func(g_free);
+	result->notes = g_ptr_array_new_with_free_func(g_free);
+	return up;
 }
 
 static gboolean say_where_it_is(LuUpgrade *up, GError **errp)
@@ -216,33 +253,67 @@ static gboolean say_where_it_is(LuUpgrade *up, GError **errp)
 }
 
 /* What a run before this one left comes first. */
-static gboolean run(LuUpgrade *up, GError **errp)
+static gboolean recover(LuUpgrade *up, gboolean *finished, GError **errp)
 {
-	gboolean finished = FALSE;
-
+	*finished = FALSE;
 	up->base = lu_journal_base(errp);
-	if (!up->base || !lu_recover(up, &finished, errp))
+	if (!up->base || !lu_recover(up, finished, errp))
 		return FALSE;
-	if (!finished && up->request->recover_only)
+	if (!*finished && up->request->recover_only)
 		return say_where_it_is(up, errp);
-	return walk(up, finished ? STEP_NAMES : 0, errp);
+	up->next = *finished ? STEP_RECORD : 0;
+	return TRUE;
+}
+
+LuUpgrade *lu_upgrade_begin(const LuRequest *request, LuResult *result, GError **errp)
+{
+	LuUpgrade *up = new (request, result);
+	gboolean finished;
+
+	if (!recover(up, &finished, errp) || !walk(up, STEP_TAKE, errp)) {
+		clear(up);
+		return NULL;
+	}
+	/* It was lent for the time in which the manager is there. */
+	if (request->manager && up->running) {
+		up->running->qmp = NULL;
+		up->old_qmp = NULL;
+	}
+	return up;
+}
+
+gboolean lu_upgrade_end(LuUpgrade *up, GError **errp)
+{
+	gboolean ok = walk(up, G_N_ELEMENTS(steps), errp);
+
+	clear(up);
+	return ok;
+}
+
+void lu_upgrade_abandon(LuUpgrade *up)
+{
+	if (!up)
+		return;
+	if (up->next > 0 && up->next <= STEP_TAKE)
+		walk_back(up, up->next - 1);
+	clear(up);
+}
+
+gboolean lu_upgrade_recover(const LuRequest *request, LuResult *result, gboolean *finished,
+			    GError **errp)
+{
+	LuUpgrade *up = new (request, result);
+	gboolean ok = recover(up, finished, errp);
+
+	if (ok && *finished)
+		ok = walk(up, G_N_ELEMENTS(steps), errp);
+	clear(up);
+	return ok;
 }
 
 gboolean lu_upgrade(const LuRequest *request, LuResult *result, GError **errp)
 {
-	LuUpgrade up = {.request = request,
-			.result = result,
-			.lock_fd = -1,
-			.stderr_fd = -1,
-			.child = {.pid = -1, .pidfd = -1, .go_fd = -1, .error_fd = -1}};
-	gint64 begin_us = g_get_monotonic_time();
-	gboolean ok;
+	LuUpgrade *up = lu_upgrade_begin(request, result, errp);
 
-	memset(result, 0, sizeof(*result));
-	result->refusals = g_ptr_array_new_with_free_func(g_free);
-	result->notes = g_ptr_array_new_with_free_func(g_free);
-	ok = run(&up, errp);
-	result->total_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
-	clear(&up);
-	return ok;
+	return up && lu_upgrade_end(up, errp);
 }

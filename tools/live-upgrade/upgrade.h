@@ -4,6 +4,7 @@
 #define LIVE_UPGRADE_UPGRADE_H
 
 #include "error.h"
+#include "manager.h"
 
 #include <sys/types.h>
 
@@ -30,9 +31,10 @@ typedef struct LuRequest {
 	const char *plugin; /* "FILE[,ARGUMENT=VALUE]..."; NULL: the running one's */
 	LuWay way;
 	gboolean rehearse, dry_run, allow_downgrade;
-	gboolean recover_only; /* settle what an interrupted run left; begin nothing */
-	gboolean no_attach;    /* refuse a QEMU that was started without the plugin */
-	guint deadline_s;      /* of the handover; 0: 300 */
+	gboolean recover_only;	  /* settle what an interrupted run left; begin nothing */
+	gboolean no_attach;	  /* refuse a QEMU that was started without the plugin */
+	guint deadline_s;	  /* of the handover; 0: 300 */
+	const LuManager *manager; /* NULL: nobody manages the VM */
 	LuObserver observer;
 } LuRequest;
 
@@ -49,6 +51,7 @@ typedef struct LuResult {
 	GPtrArray *refusals; /* of char *: all that a plan refuses */
 	GPtrArray *notes;    /* of char *: what clients lose, what could not be done after it */
 	gboolean recovered;  /* an interrupted run was finished */
+	double away_ms;	     /* how long who manages the VM gave no answer */
 } LuResult;
 
 void lu_result_clear(LuResult *result);
@@ -56,6 +59,24 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LuResult, lu_result_clear)
 
 /* FALSE with an LuErrorCode. @result is filled in both cases. */
 gboolean lu_upgrade(const LuRequest *request, LuResult *result, GError **errp);
+
+/*
+ * The same in two halves, for a VM that somebody manages (request->manager): all that is done
+ * while the manager is there, and the rest, while it is away. Both @request and @result are used
+ * until the end.
+ */
+typedef struct LuUpgrade LuUpgrade;
+LuUpgrade *lu_upgrade_begin(const LuRequest *request, LuResult *result, GError **errp);
+/* Goes on to the end, and frees. */
+gboolean lu_upgrade_end(LuUpgrade *up, GError **errp);
+/* Takes everything back, and frees; NULL is none. */
+void lu_upgrade_abandon(LuUpgrade *up);
+/*
+ * Finishes what a run before this one left, or takes it back; no new one is begun. The manager
+ * must be away. *@finished: the guest is in the new process.
+ */
+gboolean lu_upgrade_recover(const LuRequest *request, LuResult *result, gboolean *finished,
+			    GError **errp);
 
 /* Loads the plugin (NULL: the installed one) into a QEMU, and no more. *@said: the caller's. */
 gboolean lu_attach_only(pid_t pid, const char *plugin, char **said, GError **errp);

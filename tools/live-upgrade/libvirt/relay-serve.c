@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "relay-serve.h"
+#include "json.h"
+#include "qmp.h"
+
+#include <libvirt/libvirt-qemu.h>
+#include <libvirt/virterror.h>
+#include <stdio.h>
+#include <string.h>
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
+
+typedef struct Server {
+	const char *uri;
+	virConnectPtr connection;
+	virDomainPtr domain;
+} Server;
+
+/* ------------------------------------------------------------------- replies */
+
+static char *failed(const char *what)
+{
+	const char *message = virGetLastErrorMessage();
+
+	return lu_json_format("{'error': {'class': 'GenericError', 'desc': %s}}",
+			      what ? what : message);
+}
+
+/* {"return": ...} of a node, which is taken. */
+static char *returned(JsonNode *node)
+{
+	g_autoptr(JsonNode) value = node;
+	g_autofree char *text = json_to_string(value, FALSE);
+
+	return g_strdup_printf("{\"return\": %s}", text);
+}
+
+static JsonObject *describe(virDomainPtr domain)
+{
+	JsonObject *object = json_object_new();
+	char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+	virDomainGetUUIDString(domain, uuid);
+	json_object_set_string_member(object, "name", virDomainGetName(domain));
+	json_object_set_string_member(object, "uuid", uuid);
+	/* (unsigned) -1: it does not run. */
+	json_object_set_int_member(object, "id", (int)virDomainGetID(domain));
+	return object;
+}
+
+static JsonNode *object_node(JsonObject *object)
+{
+	JsonNode *node = json_node_new(JSON_NODE_OBJECT);
+
+	json_node_take_object(node, object);
+	return node;
+}
+
+/* ------------------------------------------------------------------ commands */
+
+static char *connect_to_libvirt(Server *server)
+{
+	if (!server->connection)
+		server->connection = virConnectOpen(server->uri);
+	if (!server->connection)
+		return failed(NULL);
+	if (g_strcmp0(virConnectGetType(server->connection), "QEMU"))
+		return failed("this is not libvirt's driver for QEMU");
+	return g_strdup("{\"return\": {}}");
+}
+
+static char *list(Server *server)
+{
+	virDomainPtr *domains = NULL;
+	JsonArray *array;
+	JsonNode *node;
+	int count = virConnectListAllDomains(server->connection, &domains,
+					     VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+
+	if (count < 0)
+		return failed(NULL);
+	array = json_array_new();
+	for (int i = 0; i < count; i++) {
+		json_array_add_object_element(array, describe(domains[i]));
+		virDomainFree(domains[i]);
+	}
+	free(domains);
+	node = json_node_new(JSON_NODE_ARRAY);
+	json_node_take_array(node, array);
+	return returned(node);
+}
+
+static char *select_domain(Server *server, const char *name)
+{
+	g_autoptr(virDomain) domain = virDomainLookupByName(server->connection, name);
+	virDomainJobInfo job = {0};
+	JsonObject *object;
+	int state = 0, reason = 0;
+
+	if (!domain)
+		domain = virDomainLookupByUUIDString(server->connection, name);
+	if (!domain) {
+		g_autofree char *text = g_strdup_printf("libvirt has no domain %s", name);
+
+		return failed(text);
+	}
+	if (virDomainGetState(domain, &state, &reason, 0) < 0)
+		return failed(NULL);
+	object = describe(domain);
+	json_object_set_int_member(object, "state", state);
+	json_object_set_int_member(object, "reason", reason);
+	if (!virDomainGetJobInfo(domain, &job))
+		json_object_set_int_member(object, "job", job.type);
+	if (server->domain)
+		virDomainFree(server->domain);
+	server->domain = g_steal_pointer(&domain);
+	return returned(object_node(object));
+}
+
+static char *probe(Server *server, const char *emulator)
+{
+	char *xml =
+		virConnectGetDomainCapabilities(server->connection, emulator, NULL, NULL, NULL, 0);
+
+	if (!xml)
+		return failed(NULL);
+	free(xml);
+	return g_strdup("{\"return\": {}}");
+}
+
+/* libvirt gives QEMU's whole answer, an error's too. */
+static char *pass_on(Server *server, const char *message)
+{
+	char *reply = NULL;
+	char *copy;
+
+	if (!server->domain)
+		return failed("no domain was selected");
+	if (virDomainQemuMonitorCommand(server->domain, message, &reply,
+					VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
+		return failed(NULL);
+	copy = g_strdup(reply);
+	free(reply);
+	return copy;
+}
+
+static char *answer(Server *server, const char *line)
+{
+	g_autoptr(JsonNode) message = json_from_string(line, NULL);
+	JsonNode *arguments = lu_json_member(message, "arguments");
+	const char *command = lu_json_str(message, "execute");
+
+	virResetLastError();
+	if (!g_strcmp0(command, "qmp_capabilities"))
+		return connect_to_libvirt(server);
+	if (!server->connection)
+		return failed("there is no connection to libvirt");
+	if (!g_strcmp0(command, "libvirt-list"))
+		return list(server);
+	if (!g_strcmp0(command, "libvirt-select"))
+		return select_domain(server, lu_json_str(arguments, "domain"));
+	if (!g_strcmp0(command, "libvirt-probe"))
+		return probe(server, lu_json_str(arguments, "emulator"));
+	return pass_on(server, line);
+}
+
+static void keep_silent(void *opaque, virErrorPtr error)
+{
+}
+
+void lu_relay_serve(const char *uri, int fd)
+{
+	Server server = {.uri = uri};
+	FILE *in = fdopen(fd, "r"), *out = fdopen(dup(fd), "w");
+	char *line = NULL;
+	size_t size = 0;
+
+	virInitialize();
+	virSetErrorFunc(NULL, keep_silent);
+	fputs("{\"QMP\": {}}\n", out);
+	fflush(out);
+	while (getline(&line, &size, in) > 0) {
+		g_autofree char *reply = NULL;
+
+		g_strchomp(line);
+		if (!*line)
+			continue;
+		reply = answer(&server, line);
+		/* One line, whatever libvirt made of it. */
+		g_strdelimit(reply, "\r\n", ' ');
+		fputs(reply, out);
+		fputc('\n', out);
+		if (fflush(out))
+			break;
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Several domains in one go, and the daemon away once. */
+#include "lu-libvirt.h"
+#include "error.h"
+
+#include <string.h>
+#include <libvirt/libvirt.h>
+
+#define DAEMON_S 30
+
+void lu_libvirt_outcome_free(LuLibvirtOutcome *outcome)
+{
+	g_free(outcome->name);
+	g_free(outcome->title);
+	lu_result_clear(&outcome->result);
+	g_clear_error(&outcome->error);
+	g_free(outcome);
+}
+
+static LuLibvirtOutcome *new_outcome(const char *name, const LuRequest *request)
+{
+	LuLibvirtOutcome *outcome = g_new0(LuLibvirtOutcome, 1);
+
+	outcome->name = g_strdup(name);
+	outcome->request = *request;
+	return outcome;
+}
+
+/* The same error for all that have none. */
+static void fail_all(GPtrArray *outcomes, const GError *error)
+{
+	for (guint i = 0; i < outcomes->len; i++) {
+		LuLibvirtOutcome *outcome = outcomes->pdata[i];
+
+		if (!outcome->error)
+			outcome->error = g_error_copy(error);
+	}
+}
+
+/* What a run before this one left of the domain @i; TRUE: that was its upgrade. */
+static gboolean adopt(GPtrArray *recovered, LuLibvirtOutcome *outcome)
+{
+	for (guint i = 0; i < recovered->len; i++) {
+		LuLibvirtOutcome *other = recovered->pdata[i];
+
+		if (strcmp(other->name, outcome->name) && g_strcmp0(other->title, outcome->name))
+			continue;
+		lu_result_clear(&outcome->result);
+		outcome->result = other->result;
+		memset(&other->result, 0, sizeof(other->result));
+		outcome->error = g_steal_pointer(&other->error);
+		outcome->is_done = TRUE;
+		return TRUE;
+	}
+	return FALSE;
+}
+
+static gboolean recover(GPtrArray *outcomes, const LuRequest *request, GError **errp)
+{
+	g_autoptr(GPtrArray) recovered =
+		g_ptr_array_new_with_free_func((GDestroyNotify)lu_libvirt_outcome_free);
+
+	if (!lu_libvirt_is_interrupted())
+		return TRUE;
+	if (request->dry_run)
+		return lu_fail(
+			errp, LU_ERROR_REFUSED,
+			"a run under libvirt was interrupted; one without --dry-run finishes "
+			"it or takes it back");
+	if (!lu_libvirt_recover(request, recovered, errp))
+		return FALSE;
+	for (guint i = 0; i < outcomes->len; i++)
+		adopt(recovered, outcomes->pdata[i]);
+	return TRUE;
+}
+
+/* How many wait for their guests now. */
+static guint begin_all(LuLibvirt *libvirt, GPtrArray *outcomes, LuUpgrade **ups,
+		       void (*begin)(void *opaque, const char *domain), void *opaque)
+{
+	guint count = 0;
+
+	for (guint i = 0; i < outcomes->len; i++) {
+		LuLibvirtOutcome *outcome = outcomes->pdata[i];
+
+		if (outcome->is_done)
+			continue;
+		if (begin)
+			begin(opaque, outcome->name);
+		ups[i] = lu_libvirt_begin(libvirt, outcome->name, &outcome->request,
+					  &outcome->result, &outcome->error);
+		count += ups[i] != NULL;
+	}
+	return count;
+}
+
+static void abandon_all(GPtrArray *outcomes, LuUpgrade **ups, guint from, const char *why)
+{
+	for (guint i = from; i < outcomes->len; i++) {
+		LuLibvirtOutcome *outcome = outcomes->pdata[i];
+
+		if (!ups[i])
+			continue;
+		lu_upgrade_abandon(g_steal_pointer(&ups[i]));
+		lu_fail(&outcome->error, LU_ERROR_REFUSED, "%s", why);
+	}
+}
+
+/* One that failed may tell of what would befall the others. */
+static void end_all(GPtrArray *outcomes, LuUpgrade **ups,
+		    void (*begin)(void *opaque, const char *domain), void *opaque)
+{
+	for (guint i = 0; i < outcomes->len; i++) {
+		LuLibvirtOutcome *outcome = outcomes->pdata[i];
+		g_autofree char *why = NULL;
+
+		if (!ups[i])
+			continue;
+		if (begin && outcomes->len > 1)
+			begin(opaque, outcome->name);
+		if (lu_upgrade_end(g_steal_pointer(&ups[i]), &outcome->error) ||
+		    outcome->error->code == LU_ERROR_REFUSED)
+			continue;
+		why = g_strdup_printf("not begun, for the upgrade of %s failed", outcome->name);
+		abandon_all(outcomes, ups, i + 1, why);
+	}
+}
+
+static void move_all(LuLibvirt *libvirt, GPtrArray *outcomes, LuUpgrade **ups,
+		     void (*begin)(void *opaque, const char *domain), void *opaque)
+{
+	const LuLibvirtOutcome *first = outcomes->pdata[0];
+	guint deadline_s = first->request.deadline_s;
+	g_autoptr(GError) error = NULL;
+
+	deadline_s = deadline_s ? MIN(deadline_s, DAEMON_S) : DAEMON_S;
+	if (lu_libvirt_away(libvirt, deadline_s * 1000, &error))
+		end_all(outcomes, ups, begin, opaque);
+	else
+		abandon_all(outcomes, ups, 0, error->message);
+	g_clear_error(&error);
+	if (!lu_libvirt_back(libvirt, &error))
+		fail_all(outcomes, error);
+	for (guint i = 0; i < outcomes->len; i++)
+		((LuLibvirtOutcome *)outcomes->pdata[i])->result.away_ms =
+			lu_libvirt_away_ms(libvirt);
+}
+
+GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
+			  void (*begin)(void *opaque, const char *domain), void *opaque)
+{
+	GPtrArray *outcomes =
+		g_ptr_array_new_with_free_func((GDestroyNotify)lu_libvirt_outcome_free);
+	g_autofree LuUpgrade **ups = NULL;
+	g_autoptr(LuLibvirt) libvirt = NULL;
+	g_autoptr(GError) error = NULL;
+	guint left = 0;
+
+	for (guint i = 0; domains[i]; i++)
+		g_ptr_array_add(outcomes, new_outcome(domains[i], request));
+	ups = g_new0(LuUpgrade *, outcomes->len + 1);
+	if (!recover(outcomes, request, &error)) {
+		fail_all(outcomes, error);
+		return outcomes;
+	}
+	for (guint i = 0; i < outcomes->len; i++)
+		left += !((LuLibvirtOutcome *)outcomes->pdata[i])->is_done;
+	libvirt = left ? lu_libvirt_open(NULL, &error) : NULL;
+	if (error)
+		fail_all(outcomes, error);
+	if (!libvirt)
+		return outcomes;
+	if (begin_all(libvirt, outcomes, ups, begin, opaque) && !request->dry_run)
+		move_all(libvirt, outcomes, ups, begin, opaque);
+	for (guint i = 0; i < outcomes->len; i++)
+		lu_upgrade_abandon(ups[i]); /* of a dry run: nothing is left to take back */
+	return outcomes;
+}
+
+gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
+			    const LuRequest *more, LuResult *result, GError **errp)
+{
+	char uuid[VIR_UUID_STRING_BUFLEN] = "";
+	char *domains[] = {uuid, NULL};
+	LuRequest request = more ? *more : (LuRequest){0};
+	g_autoptr(GPtrArray) outcomes = NULL;
+	g_autofree char *uri = NULL;
+	LuLibvirtOutcome *outcome;
+
+	memset(result, 0, sizeof(*result));
+	request.binary = emulator;
+	if (flags)
+		return lu_fail(errp, LU_ERROR_USAGE, "flags are %x; none is known", flags);
+	uri = virConnectGetURI(virDomainGetConnect(domain));
+	if (virDomainGetUUIDString(domain, uuid) < 0 || !uri)
+		return lu_fail(errp, LU_ERROR_USAGE, "this is no domain of libvirt");
+	if (strcmp(uri, "qemu:///system"))
+		return lu_fail(errp, LU_ERROR_REFUSED,
+			       "the domain is of libvirt's %s; only qemu:///system can be handled",
+			       uri);
+	outcomes = lu_libvirt_run(domains, &request, NULL, NULL);
+	outcome = outcomes->pdata[0];
+	*result = outcome->result;
+	memset(&outcome->result, 0, sizeof(outcome->result));
+	if (!outcome->error)
+		return TRUE;
+	g_propagate_error(errp, g_steal_pointer(&outcome->error));
+	return FALSE;
+}
