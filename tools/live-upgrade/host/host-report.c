@@ -91,7 +91,7 @@ static void print_vm(const LuVm *vm)
 static gboolean is_bad(const LuVm *vm)
 {
 	return vm->state == LU_VM_REFUSED || vm->state == LU_VM_ROLLED_BACK ||
-	       vm->state == LU_VM_LOST || vm->state == LU_VM_LEFT;
+	       vm->state == LU_VM_NO_LIBVIRT || vm->state == LU_VM_LOST || vm->state == LU_VM_LEFT;
 }
 
 /* ------------------------------------------------------------------ the observer */

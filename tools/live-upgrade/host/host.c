@@ -99,7 +99,8 @@ static void sample_memory(Work *work)
 static void end_vm(Work *work, LuVm *vm, LuVmState state, char *reason)
 {
 	lu_vm_set(vm, state, reason);
-	if (!work->run->request->keep_going && (state == LU_VM_ROLLED_BACK || state == LU_VM_LOST))
+	if (!work->run->request->keep_going &&
+	    (state == LU_VM_ROLLED_BACK || state == LU_VM_NO_LIBVIRT || state == LU_VM_LOST))
 		stop(work->run, g_strdup_printf("%s: %s", vm->name, lu_vm_state_name(state)));
 	changed(work->run, vm);
 }

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "kinds.h"
-#include "process.h"
 #include "unit.h"
-
-#include <string.h>
 
 /* --------------------------------------------------------- a process by itself */
 
@@ -60,41 +57,9 @@ static const LuVmKind service_kind = {
 	.upgrade = upgrade_process,
 };
 
-/* ---------------------------------------------------------- a domain of libvirt */
-
-/* The id is the one that libvirt gives to the chardev of its monitor. */
-static gboolean is_of_libvirt(pid_t pid)
-{
-	gsize length = 0;
-	g_autofree char *text = lu_proc_read(pid, "cmdline", &length);
-	g_auto(GStrv) argv = lu_proc_split(text, text ? length : 0);
-
-	for (guint i = 0; argv[i]; i++)
-		if (g_str_has_prefix(argv[i], "socket,id=charmonitor,"))
-			return TRUE;
-	return FALSE;
-}
-
-static const LuVmKind domain_kind;
-static void enumerate_domains(GPtrArray *vms)
-{
-	for (guint i = 0; i < vms->len; i++) {
-		LuVm *vm = vms->pdata[i];
-
-		if (!vm->kind && is_of_libvirt(vm->pid))
-			take(vm, &domain_kind);
-	}
-}
-
-static const LuVmKind domain_kind = {
-	.name = "domain",
-	.plural = "domains of libvirt",
-	.enumerate = enumerate_domains,
-};
-
 /* ------------------------------------------------------------------------ table */
 
-const LuVmKind *const lu_vm_kinds[] = {&process_kind, &service_kind, &domain_kind, NULL};
+const LuVmKind *const lu_vm_kinds[] = {&process_kind, &service_kind, &lu_domain_kind, NULL};
 
 /* The last one is asked first: the first one takes whatever is left. */
 void lu_vm_kinds_enumerate(GPtrArray *vms)
@@ -105,11 +70,4 @@ void lu_vm_kinds_enumerate(GPtrArray *vms)
 		count++;
 	while (count-- > 0)
 		lu_vm_kinds[count]->enumerate(vms);
-	for (guint i = 0; i < vms->len; i++) {
-		LuVm *vm = vms->pdata[i];
-
-		if (!vm->kind->upgrade && !vm->kind->upgrade_together)
-			lu_vm_set(vm, LU_VM_REFUSED,
-				  g_strdup_printf("%s are not upgraded yet", vm->kind->plural));
-	}
 }

@@ -18,7 +18,7 @@ typedef struct LuTeller {
 	void *opaque;
 } LuTeller;
 
-/* It has one of upgrade and upgrade_together; with none of them its VMs are not upgraded yet. */
+/* It has one of upgrade and upgrade_together. */
 struct LuVmKind {
 	const char *name;   /* "service" */
 	const char *plural; /* for people: "services of systemd" */
@@ -33,6 +33,9 @@ struct LuVmKind {
 	/* In one process for all of @vms; each of them is told to have ended, or it is settled. */
 	void (*upgrade_together)(GPtrArray *vms, const LuRequest *request, const LuTeller *teller);
 };
+
+/* domains.c */
+extern const LuVmKind lu_domain_kind;
 
 /* In the order of their turns; NULL at the end. */
 extern const LuVmKind *const lu_vm_kinds[];

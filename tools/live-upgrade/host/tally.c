@@ -16,6 +16,8 @@ int lu_host_exit_code(const LuHostRun *run)
 {
 	if (lu_host_count(run, LU_VM_LOST))
 		return LU_ERROR_LOST;
+	if (lu_host_count(run, LU_VM_NO_LIBVIRT))
+		return LU_ERROR_MANAGER;
 	if (lu_host_count(run, LU_VM_ROLLED_BACK))
 		return LU_ERROR_FAILED;
 	if (lu_host_count(run, LU_VM_REFUSED) || lu_host_count(run, LU_VM_LEFT))
@@ -30,6 +32,8 @@ static const char *outcome(const LuHostRun *run)
 	switch (lu_host_exit_code(run)) {
 	case LU_ERROR_LOST:
 		return lu_vm_state_name(LU_VM_LOST);
+	case LU_ERROR_MANAGER:
+		return lu_vm_state_name(LU_VM_NO_LIBVIRT);
 	case LU_ERROR_FAILED:
 		return lu_vm_state_name(LU_VM_ROLLED_BACK);
 	case LU_ERROR_REFUSED:

@@ -8,11 +8,17 @@
 #define DEFAULT_MEMORY_MIB 128
 
 static const char *const state_names[LU_VM_STATES] = {
-	[LU_VM_WAITING] = "waiting",	     [LU_VM_UNDER_WAY] = "under-way",
-	[LU_VM_CURRENT] = "current",	     [LU_VM_UPGRADED] = "upgraded",
-	[LU_VM_POSSIBLE] = "possible",	     [LU_VM_REHEARSED] = "rehearsed",
-	[LU_VM_REFUSED] = "refused",	     [LU_VM_ENDED] = "ended",
-	[LU_VM_ROLLED_BACK] = "rolled-back", [LU_VM_LOST] = "lost",
+	[LU_VM_WAITING] = "waiting",
+	[LU_VM_UNDER_WAY] = "under-way",
+	[LU_VM_CURRENT] = "current",
+	[LU_VM_UPGRADED] = "upgraded",
+	[LU_VM_POSSIBLE] = "possible",
+	[LU_VM_REHEARSED] = "rehearsed",
+	[LU_VM_REFUSED] = "refused",
+	[LU_VM_ENDED] = "ended",
+	[LU_VM_ROLLED_BACK] = "rolled-back",
+	[LU_VM_NO_LIBVIRT] = "no-libvirt",
+	[LU_VM_LOST] = "lost",
 	[LU_VM_LEFT] = "not-begun",
 };
 

@@ -20,6 +20,7 @@ typedef enum LuVmState {
 	LU_VM_REFUSED,	 /* untouched */
 	LU_VM_ENDED,	 /* by itself, before its turn or in it */
 	LU_VM_ROLLED_BACK,
+	LU_VM_NO_LIBVIRT, /* upgraded, but libvirt's daemon did not come back */
 	LU_VM_LOST,
 	LU_VM_LEFT, /* the run stopped before its turn */
 	LU_VM_STATES,
