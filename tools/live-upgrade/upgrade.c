@@ -228,7 +228,7 @@ static void clear(LuUpgrade *up)
 	g_free(up);
 }
 
-static LuUpgrade *new (const LuRequest *request, LuResult *result)
+static LuUpgrade *make(const LuRequest *request, LuResult *result)
 {
 	LuUpgrade *up = g_new0(LuUpgrade, 1);
 
@@ -267,7 +267,7 @@ static gboolean recover(LuUpgrade *up, gboolean *finished, GError **errp)
 
 LuUpgrade *lu_upgrade_begin(const LuRequest *request, LuResult *result, GError **errp)
 {
-	LuUpgrade *up = new (request, result);
+	LuUpgrade *up = make(request, result);
 	gboolean finished;
 
 	if (!recover(up, &finished, errp) || !walk(up, STEP_TAKE, errp)) {
@@ -302,7 +302,7 @@ void lu_upgrade_abandon(LuUpgrade *up)
 gboolean lu_upgrade_recover(const LuRequest *request, LuResult *result, gboolean *finished,
 			    GError **errp)
 {
-	LuUpgrade *up = new (request, result);
+	LuUpgrade *up = make(request, result);
 	gboolean ok = recover(up, finished, errp);
 
 	if (ok && *finished)
