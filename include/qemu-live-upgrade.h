@@ -65,6 +65,7 @@ typedef enum QluOutcome {
 	QLU_ROLLED_BACK = 3, /* failed; the guest runs in the old process */
 	QLU_LOST = 4,	     /* the guest is lost, or it cannot be told where it is; both
 			      * processes are left as they are */
+	QLU_MANAGER = 5,     /* the guest runs; what manages it (libvirt) did not come back */
 } QluOutcome;
 
 /* ------------------------------------------------------------- the upgrade */

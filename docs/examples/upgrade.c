@@ -68,6 +68,9 @@ int main(int argc, char **argv)
 	case QLU_ROLLED_BACK: /* the guest goes on in the old process */
 		printf("failed: %s\n", qlu_error(upgrade));
 		break;
+	case QLU_MANAGER: /* the guest runs, without libvirt */
+		printf("the guest runs, but: %s\n", qlu_error(upgrade));
+		break;
 	case QLU_LOST: /* somebody must look at it */
 	default:
 		printf("the guest may be lost: %s\n", qlu_error(upgrade));
