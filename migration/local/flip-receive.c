@@ -150,7 +150,7 @@ static int receive_from_pipe(LmFlipChannel *channel, LmRegion *region, GError **
 {
 	int ret;
 
-	lm_flip_iov_fill(channel->iov, &channel->frame, region->host);
+	lm_flip_iov_fill(channel->iov, &channel->frame, (guintptr)region->host);
 	ret = read_all(channel, channel->iov, channel->frame.range_count, &channel->inside, "pages",
 		       errp);
 	if (ret == -EFAULT) {
@@ -195,8 +195,8 @@ static int copy_from_process(LmFlipChannel *channel, LmRegion *region, GError **
 
 	if (ret < 0)
 		return ret;
-	lm_flip_iov_fill(local, &channel->frame, region->host);
-	lm_flip_iov_fill(peer, &channel->frame, (guint8 *)(guintptr)channel->frame.address);
+	lm_flip_iov_fill(local, &channel->frame, (guintptr)region->host);
+	lm_flip_iov_fill(peer, &channel->frame, channel->frame.address);
 	while (count) {
 		ssize_t got = process_vm_readv(channel->run->flip->peer_pid, local, count, peer,
 					       count, 0);

@@ -313,6 +313,8 @@ static void address_at_the_bound(void **state)
 	g_autofree char *message = g_strdup_printf(
 		"cannot copy RAM block ram from process %d: Bad address", (int)getpid());
 
+	put_address(victim, 0);
+	assert_fails(victim, -EFAULT, LM_ERROR_FAILED, message);
 	put_address(victim, G_MAXUINT64 - PAGE);
 	assert_fails(victim, -EFAULT, LM_ERROR_FAILED, message);
 	assert_untouched(victim);
