@@ -150,7 +150,7 @@ static int receive_from_pipe(LmFlipChannel *channel, LmRegion *region, GError **
 {
 	int ret;
 
-	lm_flip_iov_fill(channel->iov, &channel->frame, region->host);
+	lm_flip_iov_fill(channel->iov, &channel->frame, (guintptr)region->host);
 	ret = read_all(channel, channel->iov, channel->frame.range_count, &channel->inside, "pages",
 		       errp);
 	if (ret == -EFAULT) {
@@ -172,14 +172,31 @@ static int copy_failed(LmFlipChannel *channel, LmRegion *region, int err, GError
 			     region->name, (int)pid);
 }
 
+/* The ranges ascend, so none ends after the last one. */
+static int check_address(const LmFrame *frame, const LmRegion *region, GError **errp)
+{
+	const LmRange *last = &frame->range[frame->range_count - 1];
+	guint64 end;
+
+	if (g_uint64_checked_add(&end, frame->address, last->offset_bytes + last->length_bytes))
+		return 0;
+	return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
+		       "RAM block %s cannot be at 0x%" G_GINT64_MODIFIER
+		       "x and have a page at %" G_GUINT64_FORMAT,
+		       region->name, frame->address, last->offset_bytes);
+}
+
 static int copy_from_process(LmFlipChannel *channel, LmRegion *region, GError **errp)
 {
 	struct iovec remote[LM_FRAME_RANGES_MAX];
 	struct iovec *local = channel->iov, *peer = remote;
 	guint count = channel->frame.range_count;
+	int ret = check_address(&channel->frame, region, errp);
 
-	lm_flip_iov_fill(local, &channel->frame, region->host);
-	lm_flip_iov_fill(peer, &channel->frame, (guint8 *)(guintptr)channel->frame.address);
+	if (ret < 0)
+		return ret;
+	lm_flip_iov_fill(local, &channel->frame, (guintptr)region->host);
+	lm_flip_iov_fill(peer, &channel->frame, channel->frame.address);
 	while (count) {
 		ssize_t got = process_vm_readv(channel->run->flip->peer_pid, local, count, peer,
 					       count, 0);

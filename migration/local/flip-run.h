@@ -71,7 +71,7 @@ gboolean lm_flip_stopping(LmFlipChannel *channel);
 int lm_flip_wait(const LmWait *wait, int fd, short events, const char *what, GError **errp);
 /* Skips @bytes of @iov, which must have as many; returns how many vectors were used up. */
 guint lm_flip_iov_advance(struct iovec *iov, guint count, gsize bytes);
-/* The parts of @frame in this process, or at @base in the peer. */
-void lm_flip_iov_fill(struct iovec *iov, const LmFrame *frame, guint8 *base);
+/* The parts of @frame in memory that is at @base, here or in the peer. */
+void lm_flip_iov_fill(struct iovec *iov, const LmFrame *frame, guint64 base);
 
 #endif

@@ -101,7 +101,7 @@ static int splice_pages(LmFlipChannel *channel, LmRegion *region, GError **errp)
 	struct iovec *iov = channel->iov;
 	guint count = channel->frame.range_count;
 
-	lm_flip_iov_fill(iov, &channel->frame, region->host);
+	lm_flip_iov_fill(iov, &channel->frame, (guintptr)region->host);
 	while (count) {
 		ssize_t done = vmsplice(channel->tx, iov, count, SPLICE_F_NONBLOCK);
 

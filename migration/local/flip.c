@@ -57,10 +57,11 @@ guint lm_flip_iov_advance(struct iovec *iov, guint count, gsize bytes)
 	return used;
 }
 
-void lm_flip_iov_fill(struct iovec *iov, const LmFrame *frame, guint8 *base)
+/* Not pointers: what a peer says of its own memory may be any number. */
+void lm_flip_iov_fill(struct iovec *iov, const LmFrame *frame, guint64 base)
 {
 	for (guint i = 0; i < frame->range_count; i++) {
-		iov[i].iov_base = base + frame->range[i].offset_bytes;
+		iov[i].iov_base = (void *)(guintptr)(base + frame->range[i].offset_bytes);
 		iov[i].iov_len = frame->range[i].length_bytes;
 	}
 }

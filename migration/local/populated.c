@@ -27,14 +27,35 @@ static gboolean file_pages_are_content(const LmRegion *region)
 	return region->fd == -1 || (region->flags & LM_REGION_SHARED);
 }
 
-static void set_addresses(LmRegion *region, guint64 start, guint64 end)
+/* An answer that is not of this region costs the handover; believed, it would cost the VM. */
+static int set_addresses(LmRegion *region, guint64 start, guint64 end, GError **errp)
 {
-	LmRange range = {
-		.offset_bytes = start - (guint64)(guintptr)region->host,
-		.length_bytes = end - start,
-	};
+	const guint64 host = (guintptr)region->host;
+	const LmRange range = {.offset_bytes = start - host, .length_bytes = end - start};
 
+	if (start < host || end < start || end - host > region->used_bytes ||
+	    (range.offset_bytes | range.length_bytes) % LM_BASE_PAGE_BYTES)
+		return lm_fail(errp, LM_ERROR_FAILED, EIO,
+			       "the scan of RAM block %s, at 0x%" G_GINT64_MODIFIER
+			       "x, found pages at 0x%" G_GINT64_MODIFIER
+			       "x to 0x%" G_GINT64_MODIFIER "x",
+			       region->name, host, start, end);
 	lm_region_bitmap_set(region, &range);
+	return 0;
+}
+
+/* Takes the @count ranges that a scan has found. */
+static int take_found(LmRegion *region, const LmScanRange *found, int count, GError **errp)
+{
+	int ret = 0;
+
+	if (count > SCAN_VECTORS)
+		return lm_fail(errp, LM_ERROR_FAILED, EIO,
+			       "the scan of RAM block %s found %d ranges, with room for %d",
+			       region->name, count, SCAN_VECTORS);
+	for (int i = 0; i < count && ret == 0; i++)
+		ret = set_addresses(region, found[i].start, found[i].end, errp);
+	return ret;
 }
 
 static int scan(LmRegion *region, int pagemap_fd, GError **errp)
@@ -56,13 +77,14 @@ static int scan(LmRegion *region, int pagemap_fd, GError **errp)
 		argument.category_mask |= LM_SCAN_IS_FILE;
 	}
 	while (argument.start < argument.end) {
-		int count = lm_scan(pagemap_fd, &argument);
+		int count = lm_scan(pagemap_fd, &argument), ret;
 
 		if (count < 0)
 			return lm_fail_errno(errp, LM_ERROR_FAILED, -count,
 					     "cannot scan the pages of RAM block %s", region->name);
-		for (int i = 0; i < count; i++)
-			set_addresses(region, found[i].start, found[i].end);
+		ret = take_found(region, found, count, errp);
+		if (ret < 0)
+			return ret;
 		if (argument.walk_end <= argument.start)
 			return lm_fail(errp, LM_ERROR_FAILED, EIO,
 				       "the scan of RAM block %s stopped short", region->name);
@@ -90,11 +112,11 @@ static int read_pagemap(LmRegion *region, int pagemap_fd, GError **errp)
 					     "cannot read the page map of RAM block %s",
 					     region->name);
 		for (gsize i = 0; i < got / sizeof(*entry); i++, page++) {
-			guint64 address = (first + page) * LM_BASE_PAGE_BYTES;
+			const LmRange here = {page * LM_BASE_PAGE_BYTES, LM_BASE_PAGE_BYTES};
 
 			if ((entry[i] & (LM_PAGEMAP_PRESENT | LM_PAGEMAP_SWAPPED)) &&
 			    !(entry[i] & ignore))
-				set_addresses(region, address, address + LM_BASE_PAGE_BYTES);
+				lm_region_bitmap_set(region, &here);
 		}
 	}
 	return 0;

@@ -54,6 +54,27 @@ static void test_bare_value_with_equal_sign(void **state)
 	assert_string_equal(text, "path=/tmp/a=b,,c,server=on");
 }
 
+/* As QEMU reads them: only in a value two commas are one. */
+static void test_commas_in_names(void **state)
+{
+	g_autoptr(LuOpts) opts = lu_opts_parse("a,,b=c,,d", NULL);
+	g_autoptr(LuOpts) empty = lu_opts_parse(",x", "first"), again = NULL;
+	g_autofree char *text = lu_opts_text(opts), *empty_text = lu_opts_text(empty);
+
+	assert_int_equal(lu_opts_length(opts), 3);
+	assert_string_equal(lu_opts_name(opts, 0), "a");
+	assert_string_equal(lu_opts_name(opts, 1), "");
+	assert_string_equal(lu_opts_get(opts, "b"), "c,d");
+	assert_string_equal(text, "a=on,=on,b=c,,d");
+	/* An empty first value stays one, even when it is alone. */
+	lu_opts_remove(empty, "x");
+	g_free(empty_text);
+	empty_text = lu_opts_text(empty);
+	again = lu_opts_parse(empty_text, "first");
+	assert_int_equal(lu_opts_length(again), 1);
+	assert_string_equal(lu_opts_get(again, "first"), "");
+}
+
 static void test_parse(void **state)
 {
 	char *argv[] = {(char *)"qemu",
@@ -161,9 +182,14 @@ static void test_edit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_round_trip), TEST(test_opts),	   TEST(test_bare_value_with_equal_sign),
-		TEST(test_parse),      TEST(test_unknown), TEST(test_member),
+		TEST(test_round_trip),
+		TEST(test_opts),
+		TEST(test_bare_value_with_equal_sign),
+		TEST(test_parse),
+		TEST(test_unknown),
+		TEST(test_member),
 		TEST(test_edit),
+		TEST(test_commas_in_names),
 	};
 
 	return cmocka_run_group_tests_name("tool-command-line", tests, NULL, NULL);

@@ -31,8 +31,10 @@ typedef struct FakeHost {
 	guint64 ram_bytes;
 	guint64 step_bytes;   /* the first 64 KiB of as many have content */
 	guint64 broken_at;    /* destination: this page of the RAM cannot be written; 0: all can */
-	gboolean with_shared; /* a second block, shared */
+	gboolean with_shared; /* a second block, shared ... */
+	guint64 shared_bytes; /* ... of so many bytes; FAKE_SHARED_BYTES unless set */
 	gboolean scribbles;   /* destination: loading writes into the memory */
+	gboolean any_state;   /* destination: whatever the device state is, it is loaded */
 	guint8 *ram, *shared;
 	int shared_fd;
 	FakeNotes *notes;

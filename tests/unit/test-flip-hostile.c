@@ -306,6 +306,27 @@ static void address_that_is_not_mapped(void **state)
 	assert_int_equal(lm_region_bitmap_count_bytes(ram(victim)), 0);
 }
 
+/* The page's end is where the addresses end, or a byte more. */
+static void address_at_the_bound(void **state)
+{
+	Victim *victim = *state;
+	g_autofree char *message = g_strdup_printf(
+		"cannot copy RAM block ram from process %d: Bad address", (int)getpid());
+
+	put_address(victim, 0);
+	assert_fails(victim, -EFAULT, LM_ERROR_FAILED, message);
+	put_address(victim, G_MAXUINT64 - PAGE);
+	assert_fails(victim, -EFAULT, LM_ERROR_FAILED, message);
+	assert_untouched(victim);
+}
+
+static void address_that_overflows(void **state)
+{
+	put_address(*state, G_MAXUINT64 - PAGE + 1);
+	assert_refused(*state,
+		       "RAM block ram cannot be at 0xfffffffffffff000 and have a page at 0");
+}
+
 static void process_that_has_gone(void **state)
 {
 	Victim *victim = *state;
@@ -425,6 +446,8 @@ int main(void)
 		TEST(closed_in_the_pages),
 		TEST(silent_in_the_pages),
 		TEST(address_that_is_not_mapped),
+		TEST(address_at_the_bound),
+		TEST(address_that_overflows),
 		TEST(process_that_has_gone),
 		TEST(ack_of_too_many),
 		TEST(ack_twice),

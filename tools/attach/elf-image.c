@@ -12,6 +12,7 @@
 #endif
 #define SEGMENTS_MAX 64
 #define NOTES_MAX    4096
+#define CHAIN_MAX    65536 /* symbols of one hash; a QEMU's longest has some dozens */
 
 gboolean attach_elf_is_native(const Elf64_Ehdr *header, char **what)
 {
@@ -248,15 +249,15 @@ guint64 attach_image_symbol(const AttachImage *image, const char *name)
 	if (!read_word(image, buckets + hash % table[0] * sizeof(guint32), &index) ||
 	    index < table[1])
 		return 0;
-	do {
+	/* Memory that is no such table need not have an end of a chain. */
+	for (guint i = 0; i < CHAIN_MAX; i++, index++) {
 		guint64 address;
 
 		if (!read_word(image, chains + (guint64)(index - table[1]) * 4, &entry))
 			return 0;
 		address = (entry | 1) == (hash | 1) ? match(image, index, name) : 0;
-		if (address)
+		if (address || (entry & 1))
 			return address;
-		index++;
-	} while (!(entry & 1));
+	}
 	return 0;
 }

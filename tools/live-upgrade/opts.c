@@ -73,10 +73,14 @@ LuOpts *lu_opts_parse(const char *text, const char *implied)
 			add(opts, name, take_part(&text), FALSE);
 			continue;
 		}
-		part = take_part(&text);
-		if (first && implied)
-			add(opts, g_strdup(implied), g_steal_pointer(&part), TRUE);
-		else if (g_str_has_prefix(part, "no"))
+		if (first && implied) {
+			add(opts, g_strdup(implied), take_part(&text), TRUE);
+			continue;
+		}
+		/* In a name two commas are two commas. */
+		part = g_strndup(text, name_length);
+		text += name_length + (text[name_length] == ',');
+		if (g_str_has_prefix(part, "no"))
 			add(opts, g_strdup(part + 2), g_strdup("off"), FALSE);
 		else
 			add(opts, g_steal_pointer(&part), g_strdup("on"), FALSE);
@@ -102,8 +106,9 @@ char *lu_opts_text(const LuOpts *opts)
 
 		if (i)
 			g_string_append_c(text, ',');
-		/* Without its name a value with a "=" would be taken for something else. */
-		if (!opt->bare || i || strchr(opt->value, '='))
+		/* Without its name a value with a "=" would be taken for something else, and an
+		 * empty one for none. */
+		if (!opt->bare || i || !*opt->value || strchr(opt->value, '='))
 			g_string_append_printf(text, "%s=", opt->name);
 		append_escaped(text, opt->value);
 	}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The commands' arguments, as a monitor's client sends them: migration/qmp.c and the tables of
+ * qapi/gen.py, with a dictionary of our own behind QEMU's functions. An input: which command; then
+ * for each argument a byte for its key, a byte for its type, and its value. What is let through
+ * must be within the documented ranges.
+ */
+#include "fuzz.h"
+
+#include <stdarg.h>
+
+#include "operation.h"
+#include "qapi-localhost-migrate.h"
+#include "qmp.h"
+
+LmQemu qemu;
+LmOptions lm_default_options;
+
+typedef struct Value {
+	enum { VALUE_STR, VALUE_INT, VALUE_BOOL, VALUE_NULL } type;
+	char *key, *text;
+	gint64 number;
+} Value;
+
+/* A QDict is a GPtrArray of Value, and one of its entries a pointer into that. */
+static const Value *lookup(const QDict *dict, const char *key)
+{
+	const GPtrArray *values = (const GPtrArray *)dict;
+
+	for (guint i = 0; i < values->len; i++) {
+		const Value *value = g_ptr_array_index(values, i);
+
+		if (!strcmp(value->key, key))
+			return value;
+	}
+	return NULL;
+}
+
+static int haskey(const QDict *dict, const char *key)
+{
+	return lookup(dict, key) != NULL;
+}
+
+static const char *get_try_str(const QDict *dict, const char *key)
+{
+	const Value *value = lookup(dict, key);
+
+	return value && value->type == VALUE_STR ? value->text : NULL;
+}
+
+static int64_t get_try_int(const QDict *dict, const char *key, int64_t otherwise)
+{
+	const Value *value = lookup(dict, key);
+
+	return value && value->type == VALUE_INT ? value->number : otherwise;
+}
+
+static bool get_try_bool(const QDict *dict, const char *key, bool otherwise)
+{
+	const Value *value = lookup(dict, key);
+
+	return value && value->type == VALUE_BOOL ? value->number & 1 : otherwise;
+}
+
+static const QDictEntry *first(const QDict *dict)
+{
+	const GPtrArray *values = (const GPtrArray *)dict;
+
+	return values->len ? (const QDictEntry *)&values->pdata[0] : NULL;
+}
+
+static const QDictEntry *next(const QDict *dict, const QDictEntry *entry)
+{
+	const GPtrArray *values = (const GPtrArray *)dict;
+	const gpointer *at = (const gpointer *)entry + 1;
+
+	return at < values->pdata + values->len ? (const QDictEntry *)at : NULL;
+}
+
+static const char *entry_key(const QDictEntry *entry)
+{
+	return (*(Value *const *)entry)->key;
+}
+
+static G_GNUC_PRINTF(5, 6) void setg(Error **errp, const char *file, int line, const char *function,
+				     const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list args;
+
+	va_start(args, format);
+	text = g_strdup_vprintf(format, args);
+	va_end(args);
+	g_assert(text[0] && !*errp);
+	*errp = (Error *)errp; /* any pointer */
+}
+
+static GHashTable *handlers;
+
+static void register_command(QmpCommandList *list, const char *name, QmpHandler *handler,
+			     int options, uint64_t features)
+{
+	g_hash_table_insert(handlers, (gpointer)name, handler);
+}
+
+/* -------------------------------------------- what the commands would start */
+
+bool lm_outgoing_start(const char *uri, const LmOptions *options, Error **errp)
+{
+	g_autofree char *path = lm_uri_parse(uri, NULL);
+
+	g_assert(uri);
+	g_assert(options->channels <= LM_CHANNELS_MAX);
+	g_assert(options->deadline_ms <= LM_DEADLINE_MS_MAX);
+	g_assert(options->max_stall_us <= LM_STALL_US_MAX);
+	g_assert(options->bandwidth <= G_MAXINT64);
+	g_assert(options->ram == LM_WAY_SHARE || options->ram == LM_WAY_FLIP);
+	g_assert(!path || (*path && *path != '@' && strlen(path) <= 107));
+	return true;
+}
+
+bool lm_incoming_start(const char *uri, Error **errp)
+{
+	g_autofree char *path = lm_uri_parse(uri, NULL);
+
+	g_assert(uri);
+	return path != NULL;
+}
+
+void lm_operation_cancel(void)
+{
+}
+
+gboolean lm_operation_report(LmReport *report)
+{
+	return FALSE;
+}
+
+static QDict *new_dict(void)
+{
+	return (QDict *)&qemu; /* the answer, of which nothing is read */
+}
+
+static void put_str(QDict *dict, const char *key, const char *value)
+{
+}
+
+/* --------------------------------------------------------------------------- */
+
+static void begin(void)
+{
+	handlers = g_hash_table_new(g_str_hash, g_str_equal);
+	qemu.qdict_haskey = haskey;
+	qemu.qdict_get_try_str = get_try_str;
+	qemu.qdict_get_try_int = get_try_int;
+	qemu.qdict_get_try_bool = get_try_bool;
+	qemu.qdict_first = first;
+	qemu.qdict_next = next;
+	qemu.qdict_entry_key = entry_key;
+	qemu.qdict_new = new_dict;
+	qemu.qdict_put_str = put_str;
+	qemu.error_setg_internal = setg;
+	qemu.qmp_register_command = register_command;
+	lm_qmp_register();
+	g_assert(g_hash_table_size(handlers) == lm_qapi_n_commands);
+}
+
+static void value_free(gpointer data)
+{
+	Value *value = data;
+
+	g_free(value->key);
+	g_free(value->text);
+	g_free(value);
+}
+
+static char *take_text(Input *input)
+{
+	const guint8 wanted = input_u8(input);
+	const gsize length = MIN(wanted, input->left);
+
+	return g_strndup((const char *)input_bytes(input, length), length);
+}
+
+static Value *take_value(Input *input, const LmQapiCommand *command)
+{
+	Value *value = g_new0(Value, 1);
+	const guint8 key = input_u8(input);
+
+	value->key = key < command->n_args ? g_strdup(command->args[key].name) : take_text(input);
+	value->type = input_u8(input) % 4;
+	if (value->type == VALUE_STR)
+		value->text = take_text(input);
+	for (guint i = 0; value->type != VALUE_STR && i < 8; i++)
+		value->number = (gint64)((guint64)value->number << 8 | input_u8(input));
+	return value;
+}
+
+int LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
+{
+	g_autoptr(GPtrArray) dict = g_ptr_array_new_with_free_func(value_free);
+	Input input = {data, size};
+	const LmQapiCommand *command;
+	QmpHandler *handler;
+	QObject *ret = NULL;
+	Error *error = NULL;
+
+	if (!handlers)
+		begin();
+	command = &lm_qapi_commands[input_u8(&input) % lm_qapi_n_commands];
+	while (input.left) {
+		Value *value = take_value(&input, command);
+
+		if (lookup((QDict *)dict, value->key))
+			value_free(value);
+		else
+			g_ptr_array_add(dict, value);
+	}
+	handler = (QmpHandler *)g_hash_table_lookup(handlers, command->name);
+	handler((QDict *)dict, &ret, &error);
+	return 0;
+}
