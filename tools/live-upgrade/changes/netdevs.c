@@ -125,10 +125,26 @@ static void add_vhost(LuPlan *plan, LuOpts *opts, const LuBackend *backend, GHas
 			       backend->id, numbers->len, queues);
 }
 
+/* "type=tap,helper=(null),br=br0" */
+static void add_bridge(LuOpts *opts, const LuBackend *backend)
+{
+	g_autofree char *helper = lu_backend_get(backend, "helper");
+
+	lu_opts_set(opts, "type", "bridge");
+	add_value(opts, backend, "br");
+	if (helper && strcmp(helper, "(null)"))
+		lu_opts_set(opts, "helper", helper);
+}
+
 static void add_tap(LuPlan *plan, LuOpts *opts, const LuBackend *backend, GHashTable *backends)
 {
 	static const char *const names[] = {"ifname", "script", "downscript", "helper"};
+	g_autofree char *bridge = lu_backend_get(backend, "br");
 
+	if (bridge) {
+		add_bridge(opts, backend);
+		return;
+	}
 	if (!add_descriptors(opts, backend))
 		for (guint i = 0; i < G_N_ELEMENTS(names); i++)
 			add_value(opts, backend, names[i]);
@@ -182,8 +198,6 @@ static void add(LuPlan *plan, const LuBackend *backend, GHashTable *backends)
 		add_tap(plan, opts, backend, backends);
 	else if (!strcmp(type, "vhost-user"))
 		ok = add_vhost_user(opts, backend);
-	else if (!strcmp(type, "bridge"))
-		add_value(opts, backend, "br");
 	else
 		ok = FALSE;
 	if (!ok) {
@@ -205,7 +219,9 @@ static gboolean holds(const LuOption *option, const LuBackend *backend)
 	g_autofree char *said_fd = lu_option_get(option, "fd", "type");
 	g_autofree char *fd = lu_backend_get(backend, "fd");
 
-	/* passt is a stream or a vhost-user to "info network" */
+	/* A bridge is a tap to "info network", and passt a stream or a vhost-user. */
+	if (!g_strcmp0(said, "bridge"))
+		return !g_strcmp0(is, "tap");
 	if (!g_strcmp0(said, "tap") || !g_strcmp0(said, "user"))
 		return !g_strcmp0(said, is) &&
 		       (!said_fd || !fd || !g_ascii_isdigit(*said_fd) || !strcmp(said_fd, fd));
