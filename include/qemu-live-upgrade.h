@@ -76,10 +76,14 @@ QluUpgrade *qlu_new(void);
 /* Not while it runs. Does nothing to the guest or to any process. */
 void qlu_free(QluUpgrade *upgrade);
 
-/* Which QEMU: one of these two, the last one that was called. */
+/* Which QEMU: one of these three, the last one that was called. */
 void qlu_set_pid(QluUpgrade *upgrade, pid_t pid);
 /* The one behind this QMP socket, as this process sees it in the file system. */
 void qlu_set_qmp(QluUpgrade *upgrade, const char *path);
+/* The one of this running domain of libvirt's qemu:///system, by its name or UUID, for which this
+ * process must be root. libvirt's daemon is away for a part of a second: connections to it break.
+ * A build without libvirt refuses it. */
+void qlu_set_libvirt(QluUpgrade *upgrade, const char *domain);
 
 /* The new QEMU, as the running one sees it. NULL: the program that is installed where the running
  * one was started from; if that is the very file that runs, it is refused. */

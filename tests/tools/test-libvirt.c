@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Domains of a real libvirt are upgraded, and its view of them is right afterwards. */
+#include "qemu-live-upgrade-libvirt.h"
 #include "libvirt-host.h"
 #include "libvirt/lu-libvirt.h"
 
@@ -341,22 +342,25 @@ static void test_dry_run_and_rehearsal(LmTest *test, const void *arg)
 	assert_upgrades(domain);
 }
 
-/* The call that management software would make, as a program that uses libvirt already. */
+/* The calls that management software would make, as a program that uses libvirt already. */
 static void call_it(const Domain *domain)
 {
-	LuRequest more = {.plugin = domain->plugin};
 	virConnectPtr connection = virConnectOpen("qemu:///system");
 	virDomainPtr called = connection ? virDomainLookupByName(connection, domain->name) : NULL;
-	g_auto(LuResult) result = {0}, refused = {0};
-	g_autoptr(GError) error = NULL;
+	QluUpgrade *upgrade = qlu_new();
+	char error[200];
 
-	if (!called || lu_libvirt_upgrade(called, tool_qemu(), 4, &more, &refused, &error) ||
-	    !strstr(error->message, "flags are 4"))
+	if (!called ||
+	    qluDomainHypervisorLiveUpgrade(called, tool_qemu(), 1 << 20, error, sizeof(error)) !=
+		    QLU_USAGE ||
+	    !strstr(error, "flags 0x100000 are unknown"))
 		_exit(1);
-	g_clear_error(&error);
-	if (!lu_libvirt_upgrade(called, tool_qemu(), 0, &more, &result, &error))
-		lm_test_note("%s", error->message);
-	_exit(error ? 2 : result.old_pid == domain_pid(domain));
+	qlu_set_libvirt(upgrade, domain->name);
+	qlu_set_binary(upgrade, tool_qemu());
+	qlu_set_plugin(upgrade, domain->plugin);
+	if (qlu_run(upgrade) != QLU_DONE)
+		lm_test_note("%s", qlu_error(upgrade));
+	_exit(qlu_outcome(upgrade) != QLU_DONE || qlu_new_pid(upgrade) == qlu_old_pid(upgrade));
 }
 
 static void test_call(LmTest *test, const void *arg)

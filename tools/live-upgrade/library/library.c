@@ -17,6 +17,7 @@
 #include "qemu-live-upgrade.h"
 #pragma GCC visibility pop
 
+#include "libvirt/lu-libvirt.h"
 #include "running.h"
 #include "upgrade.h"
 
@@ -28,7 +29,7 @@
 
 struct QluUpgrade {
 	pid_t pid;
-	char *qmp, *binary, *plugin;
+	char *qmp, *domain, *binary, *plugin;
 	int way; /* as it was set: it may be none of QluWay's */
 	unsigned int deadline_s, flags;
 
@@ -77,6 +78,7 @@ void qlu_free(QluUpgrade *upgrade)
 		return;
 	begin_results(upgrade);
 	g_free(upgrade->qmp);
+	g_free(upgrade->domain);
 	g_free(upgrade->binary);
 	g_free(upgrade->plugin);
 	g_free(upgrade);
@@ -94,12 +96,21 @@ void qlu_set_pid(QluUpgrade *upgrade, pid_t pid)
 {
 	upgrade->pid = pid;
 	set(&upgrade->qmp, NULL);
+	set(&upgrade->domain, NULL);
 }
 
 void qlu_set_qmp(QluUpgrade *upgrade, const char *path)
 {
 	upgrade->pid = 0;
 	set(&upgrade->qmp, path);
+	set(&upgrade->domain, NULL);
+}
+
+void qlu_set_libvirt(QluUpgrade *upgrade, const char *domain)
+{
+	upgrade->pid = 0;
+	set(&upgrade->qmp, NULL);
+	set(&upgrade->domain, domain);
 }
 
 void qlu_set_binary(QluUpgrade *upgrade, const char *path)
@@ -176,9 +187,10 @@ static gboolean check(const QluUpgrade *upgrade, GError **errp)
 {
 	if (upgrade->pid < 0)
 		return lu_fail(errp, LU_ERROR_USAGE, "%d is not a process id", (int)upgrade->pid);
-	if (!upgrade->pid && !upgrade->qmp)
+	if (!upgrade->pid && !upgrade->qmp && !upgrade->domain)
 		return lu_fail(errp, LU_ERROR_USAGE,
-			       "it was not said which QEMU: a process id or a QMP socket");
+			       "it was not said which QEMU: a process id, a QMP socket or a "
+			       "domain of libvirt");
 	if (upgrade->flags & ~(unsigned int)FLAGS)
 		return lu_fail(errp, LU_ERROR_USAGE,
 			       "the flags 0x%x are unknown in version " LM_VERSION
@@ -209,7 +221,11 @@ static void upgrade_with_result(QluUpgrade *upgrade)
 		.observer = {tell_step, tell_progress, tell_note, upgrade},
 	};
 
-	if (check(upgrade, &upgrade->error))
+	if (!check(upgrade, &upgrade->error))
+		return;
+	if (upgrade->domain)
+		lu_libvirt_upgrade(upgrade->domain, &request, &upgrade->result, &upgrade->error);
+	else
 		lu_upgrade(&request, &upgrade->result, &upgrade->error);
 }
 
@@ -220,6 +236,11 @@ static void attach_with_note(QluUpgrade *upgrade)
 
 	if (!check(upgrade, &upgrade->error))
 		return;
+	if (upgrade->domain) {
+		lu_fail(&upgrade->error, LU_ERROR_USAGE,
+			"attaching takes a process id or a QMP socket");
+		return;
+	}
 	if (!pid)
 		pid = lu_running_peer_of(upgrade->qmp);
 	if (pid <= 0) {

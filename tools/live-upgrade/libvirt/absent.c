@@ -80,8 +80,8 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 	return outcomes;
 }
 
-gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
-			    const LuRequest *more, LuResult *result, GError **errp)
+gboolean lu_libvirt_upgrade(const char *domain, const LuRequest *request, LuResult *result,
+			    GError **errp)
 {
 	return refuse(errp);
 }

@@ -81,14 +81,8 @@ void lu_libvirt_outcome_free(LuLibvirtOutcome *outcome);
 GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 			  void (*begin)(void *opaque, const char *domain), void *opaque);
 
-/*
- * One domain, close to what was proposed to libvirt as virDomainHypervisorLiveUpgrade. @domain:
- * a virDomainPtr; @emulator: NULL is the one that is installed; @flags: none so far, 0; @more: what
- * else may be said, NULL: nothing. The connection of @domain is broken when this returns, for the
- * daemon was away.
- */
-typedef struct _virDomain virDomain;
-gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
-			    const LuRequest *more, LuResult *result, GError **errp);
+/* One domain; as lu_upgrade. */
+gboolean lu_libvirt_upgrade(const char *domain, const LuRequest *request, LuResult *result,
+			    GError **errp);
 
 #endif

@@ -4,7 +4,6 @@
 #include "error.h"
 
 #include <string.h>
-#include <libvirt/libvirt.h>
 
 #define DAEMON_S 30
 
@@ -177,29 +176,13 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 	return outcomes;
 }
 
-gboolean lu_libvirt_upgrade(virDomain *domain, const char *emulator, unsigned flags,
-			    const LuRequest *more, LuResult *result, GError **errp)
+gboolean lu_libvirt_upgrade(const char *domain, const LuRequest *request, LuResult *result,
+			    GError **errp)
 {
-	char uuid[VIR_UUID_STRING_BUFLEN] = "";
-	char *domains[] = {uuid, NULL};
-	LuRequest request = more ? *more : (LuRequest){0};
-	g_autoptr(GPtrArray) outcomes = NULL;
-	g_autofree char *uri = NULL;
-	LuLibvirtOutcome *outcome;
+	char *domains[] = {(char *)domain, NULL};
+	g_autoptr(GPtrArray) outcomes = lu_libvirt_run(domains, request, NULL, NULL);
+	LuLibvirtOutcome *outcome = outcomes->pdata[0];
 
-	memset(result, 0, sizeof(*result));
-	request.binary = emulator;
-	if (flags)
-		return lu_fail(errp, LU_ERROR_USAGE, "flags are %x; none is known", flags);
-	uri = virConnectGetURI(virDomainGetConnect(domain));
-	if (virDomainGetUUIDString(domain, uuid) < 0 || !uri)
-		return lu_fail(errp, LU_ERROR_USAGE, "this is no domain of libvirt");
-	if (strcmp(uri, "qemu:///system"))
-		return lu_fail(errp, LU_ERROR_REFUSED,
-			       "the domain is of libvirt's %s; only qemu:///system can be handled",
-			       uri);
-	outcomes = lu_libvirt_run(domains, &request, NULL, NULL);
-	outcome = outcomes->pdata[0];
 	*result = outcome->result;
 	memset(&outcome->result, 0, sizeof(outcome->result));
 	if (!outcome->error)
