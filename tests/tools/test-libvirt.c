@@ -222,87 +222,6 @@ static void test_several(LmTest *test, const void *arg)
 	}
 }
 
-/* The installed QEMU as another file: who runs that is current, and left alone. */
-static char *other_qemu(const Domain *domain)
-{
-	g_autofree char *folder = g_path_get_dirname(domain->plugin);
-	/* Modules and ROMs are looked for beside the program. */
-	g_autofree char *command =
-		g_strdup_printf("set -e; mkdir -p '%s/usr/bin'; cd '%s/usr'; "
-				"ln -s /usr/lib /usr/share .; cp '%s' bin/qemu-other",
-				folder, folder, tool_qemu());
-	g_autoptr(GError) error = NULL;
-	int status = 0;
-
-	g_spawn_sync(NULL, (char **)(const char *[]){"sh", "-c", command, NULL}, NULL,
-		     G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, &status, &error);
-	must(error);
-	assert_int_equal(status, 0);
-	return g_build_filename(folder, "usr/bin/qemu-other", NULL);
-}
-
-/* The daemon is away once for all; --user, for the host may have QEMUs of others. */
-static void test_whole_host(LmTest *test, const void *arg)
-{
-	Domain *domains[G_N_ELEMENTS(three)];
-	pid_t old[G_N_ELEMENTS(three)];
-	g_autofree char *binary = NULL;
-	g_auto(Run) run = {0};
-	JsonArray *list;
-
-	for (guint i = 0; i < G_N_ELEMENTS(three); i++) {
-		domains[i] = domain_start(test, three[i], NULL);
-		old[i] = domain_pid(domains[i]);
-	}
-	binary = other_qemu(domains[0]);
-	tool_run(test, &run, NULL, "--all", "--user", "libvirt-qemu", "--binary", binary,
-		 "--plugin", domains[0]->plugin, NULL);
-	if (run.status)
-		lm_test_note("%s", run.out);
-	assert_int_equal(run.status, 0);
-	list = json_object_get_array_member(json_node_get_object(run.report), "vms");
-	assert_int_equal(json_array_get_length(list), G_N_ELEMENTS(three));
-	for (guint i = 0; i < G_N_ELEMENTS(three); i++) {
-		JsonNode *report = json_array_get_element(list, i);
-
-		assert_string_equal(qmp_str(report, "kind"), "domain");
-		assert_string_equal(qmp_str(report, "outcome"), "upgraded");
-		for (guint j = 0; j < G_N_ELEMENTS(three); j++) {
-			if (strcmp(qmp_str(report, "name"), three[j]))
-				continue;
-			assert_true(domain_has_ended(old[j]));
-			domain_assert_runs_in(domains[j], (pid_t)qmp_int(report, "new-pid"));
-			domain_assert_clean(domains[j]);
-		}
-	}
-}
-
-/* The worker that had all of them is killed: another one settles what it left. */
-static void test_whole_host_killed(LmTest *test, const void *arg)
-{
-	Domain *domain = domain_start(test, three[0], NULL);
-	g_autofree char *binary = other_qemu(domain);
-	g_auto(Run) run = {0};
-	JsonArray *list;
-	JsonNode *report;
-
-	tool_run(test, &run, arg, "--all", "--user", "libvirt-qemu", "--binary", binary, "--plugin",
-		 domain->plugin, NULL);
-	list = json_object_get_array_member(json_node_get_object(run.report), "vms");
-	assert_int_equal(json_array_get_length(list), 1);
-	report = json_array_get_element(list, 0);
-	if (!strcmp(arg, "greet:kill")) {
-		assert_int_equal(run.status, 3);
-		assert_string_equal(qmp_str(report, "outcome"), "rolled-back");
-	} else {
-		assert_int_equal(run.status, 0);
-		assert_string_equal(qmp_str(report, "outcome"), "upgraded");
-	}
-	assert_true(libvirt_daemon_pid() > 0);
-	domain_assert_runs_in(domain, domain_pid(domain));
-	domain_assert_clean(domain);
-}
-
 /* Whatever began it: in the foreground, with its own standard error. */
 static void test_daemon_as_it_was(LmTest *test, const void *arg)
 {
@@ -425,9 +344,6 @@ static const LmCase cases[] = {
 	LM_CASE(test_changed_since_start),
 	LM_CASE(test_paused),
 	LM_CASE(test_several),
-	LM_CASE(test_whole_host),
-	LM_CASE_ARG(test_whole_host_killed, "greet:kill"),
-	LM_CASE_ARG(test_whole_host_killed, "handover:kill"),
 	LM_CASE(test_daemon_as_it_was),
 	LM_CASE(test_dry_run_and_rehearsal),
 	LM_CASE(test_call),
