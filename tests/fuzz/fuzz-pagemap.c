@@ -47,7 +47,8 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	g_assert(++questions < QUESTIONS_MAX);
 	count = (gint8)input_u8(&input);
 	if (count < 0) {
-		errno = -count;
+		/* A kernel that is interrupted for ever is none. */
+		errno = -count == EINTR && questions > 8 ? EIO : -count;
 		return -1;
 	}
 	found = (LmScanRange *)(guintptr)scan->vec;

@@ -116,7 +116,6 @@ static void test_use_afterwards(LmTest *test, const void *arg)
 	g_autofree char *devices = full_devices(test), *image = lm_test_path(test, "usb.img");
 	Domain *domain = domain_start(test, "lm-use", devices);
 	g_autofree char *list = NULL, *disks = NULL, *info = NULL;
-	g_autoptr(GError) error = NULL;
 
 	assert_upgrades(domain);
 	list = virsh(test, "list", "--name", NULL);

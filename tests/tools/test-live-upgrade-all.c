@@ -279,7 +279,6 @@ static void wait_for_background(Background *tool)
 static void test_vm_ends(LmTest *test, const void *arg)
 {
 	Host host = three(test);
-	g_auto(Run) run = {0};
 	Background tool;
 
 	start_in_background(test, &tool, "1");
