@@ -50,10 +50,14 @@ static void plug_others(Vm *vm)
 	       "'thread-id': 0}");
 }
 
-/* The guest is asked again until it has: it may still be busy with the plugging. */
+/*
+ * The guest is asked again until it has: it may still be busy with the plugging. The CPU stays:
+ * QEMU 7.2 under TCG corrupts its memory when one is unplugged, without any of this
+ * (docs/admin.md).
+ */
 static gboolean has_let_go(void *opaque)
 {
-	static const char *const ids[] = {"rng", "dimm", "cpu1"};
+	static const char *const ids[] = {"rng", "dimm"};
 	Vm *vm = opaque;
 	gboolean all = TRUE;
 
@@ -87,7 +91,8 @@ static void test_hot_plug(LmTest *test, const void *arg)
 	assert_contains(qmp_str(run.report, "command-line"), "\"id\":\"cpu1\"");
 	assert_true(lm_wait_until(has_let_go, vm, 3 * LM_WAIT_MS));
 	changed_upgrade(test, vm, &run);
-	assert_null(strstr(qmp_str(run.report, "command-line"), "\"id\":\"cpu1\""));
+	assert_contains(qmp_str(run.report, "command-line"), "\"id\":\"cpu1\"");
+	assert_null(strstr(qmp_str(run.report, "command-line"), "\"id\":\"rng\""));
 	assert_null(strstr(qmp_str(run.report, "command-line"), "\"id\":\"dimm\""));
 }
 
