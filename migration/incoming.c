@@ -19,6 +19,8 @@ static void describe(LmHop *hop)
 	hop->rc = lm_vm_check_destination(hop->errp);
 	if (hop->rc == 0)
 		hop->rc = lm_vm_describe(hop->arg, hop->errp);
+	if (hop->rc < 0)
+		return;
 	lm_page_cache_keep();
 	lm_heap_reserve();
 }

@@ -360,25 +360,6 @@ pid_t domain_pid(const Domain *domain)
 	return (pid_t)g_ascii_strtoll(text, NULL, 10);
 }
 
-/* How many processes are of this domain. */
-static guint count_processes(const Domain *domain)
-{
-	g_autofree char *wanted = g_strdup_printf("guest=%s,", domain->name);
-	g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
-	const char *name;
-	guint count = 0;
-
-	while ((name = g_dir_read_name(dir))) {
-		g_autofree char *path = g_strdup_printf("/proc/%s/cmdline", name), *text = NULL;
-		gsize length = 0;
-
-		if (g_ascii_isdigit(*name) && g_file_get_contents(path, &text, &length, NULL) &&
-		    length)
-			count += memmem(text, length, wanted, strlen(wanted)) != NULL;
-	}
-	return count;
-}
-
 static void assert_nothing_in(const char *folder, const char *part)
 {
 	g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
@@ -396,12 +377,13 @@ void domain_assert_clean(const Domain *domain)
 		g_strdup_printf("/var/lib/libvirt/qemu/domain-%s-%s", id, domain->name);
 	g_autofree char *channels = g_strdup_printf(
 		"/var/lib/libvirt/qemu/channel/target/domain-%s-%s", id, domain->name);
+	g_autofree char *guest = g_strdup_printf("guest=%s,", domain->name);
 
 	assert_nothing_in(STATE, ".lu");
 	assert_nothing_in(folder, ".lu");
 	assert_nothing_in(channels, ".lu");
 	assert_false(g_file_test("/run/qemu-live-upgrade/libvirt.daemon", G_FILE_TEST_EXISTS));
-	assert_int_equal(count_processes(domain), 1);
+	assert_int_equal(tool_count_processes(guest), 1);
 }
 
 /* The threads of the guest's CPUs are in the groups that libvirt made for them. */

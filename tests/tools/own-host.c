@@ -60,3 +60,22 @@ void own_host_install(LmTest *test)
 	assert_int_equal(mount(copy, tool_qemu(), NULL, MS_BIND, NULL), 0);
 	lm_test_cleanup_later(test, uninstall, g_strdup(tool_qemu()));
 }
+
+JsonNode *own_host_vm(const Run *run, const char *name)
+{
+	JsonArray *vms;
+
+	assert_non_null(run->report);
+	vms = json_object_get_array_member(json_node_get_object(run->report), "vms");
+	for (guint i = 0; i < json_array_get_length(vms); i++) {
+		JsonNode *vm = json_array_get_element(vms, i);
+		const char *error = qmp_str(vm, "error");
+
+		if (g_strcmp0(qmp_str(vm, "name"), name))
+			continue;
+		lm_test_note("%s: %s %s", name, qmp_str(vm, "outcome"), error ? error : "");
+		return vm;
+	}
+	fail_msg("%s is not in the report", name);
+	return NULL;
+}

@@ -17,5 +17,7 @@ int own_host_main(int argc, char **argv, int (*run)(int argc, char **argv));
 gboolean own_host_hide(const char *folder, const char *options);
 /* What apt would do: the name leads to another file, the running processes keep theirs. */
 void own_host_install(LmTest *test);
+/* What the report of --all says of the VM of this name; the report's. */
+JsonNode *own_host_vm(const Run *run, const char *name);
 
 #endif

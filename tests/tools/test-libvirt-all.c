@@ -27,29 +27,10 @@ static Domains start_domains(LmTest *test)
 	return domains;
 }
 
-static JsonNode *vm_of(const Run *run, const char *name)
-{
-	JsonArray *vms;
-
-	assert_non_null(run->report);
-	vms = json_object_get_array_member(json_node_get_object(run->report), "vms");
-	for (guint i = 0; i < json_array_get_length(vms); i++) {
-		JsonNode *vm = json_array_get_element(vms, i);
-		const char *error = qmp_str(vm, "error");
-
-		if (g_strcmp0(qmp_str(vm, "name"), name))
-			continue;
-		lm_test_note("%s: %s %s", name, qmp_str(vm, "outcome"), error ? error : "");
-		return vm;
-	}
-	fail_msg("%s is not in the report", name);
-	return NULL;
-}
-
 static void assert_upgraded(const Domains *domains, const Run *run)
 {
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
-		JsonNode *vm = vm_of(run, names[i]);
+		JsonNode *vm = own_host_vm(run, names[i]);
 
 		assert_string_equal(qmp_str(vm, "kind"), "domain");
 		assert_string_equal(qmp_str(vm, "outcome"), "upgraded");
@@ -74,19 +55,19 @@ static void test_domains_and_a_process(LmTest *test, const void *arg)
 	plugin = domains.domain[0]->plugin;
 	tool_run(test, &dry, NULL, "--all", "--dry-run", "--plugin", plugin, NULL);
 	assert_int_equal(dry.status, 0);
-	assert_string_equal(qmp_str(vm_of(&dry, names[1]), "outcome"), "possible");
+	assert_string_equal(qmp_str(own_host_vm(&dry, names[1]), "outcome"), "possible");
 	domain_assert_runs_in(domains.domain[1], domains.old[1]);
 
 	tool_run(test, &run, NULL, "--all", "--parallel", "2", "--plugin", plugin, NULL);
 	assert_int_equal(run.status, 0);
-	assert_string_equal(qmp_str(vm_of(&run, "by-itself"), "outcome"), "upgraded");
+	assert_string_equal(qmp_str(own_host_vm(&run, "by-itself"), "outcome"), "upgraded");
 	assert_true(vm_wait_exit(vm, LM_WAIT_MS));
-	tool_assert_runs_in(vm, (pid_t)qmp_int(vm_of(&run, "by-itself"), "new-pid"));
+	tool_assert_runs_in(vm, (pid_t)qmp_int(own_host_vm(&run, "by-itself"), "new-pid"));
 	assert_upgraded(&domains, &run);
 
 	tool_run(test, &again, NULL, "--all", "--plugin", plugin, NULL);
 	assert_int_equal(again.status, 0);
-	assert_string_equal(qmp_str(vm_of(&again, names[0]), "outcome"), "current");
+	assert_string_equal(qmp_str(own_host_vm(&again, names[0]), "outcome"), "current");
 }
 
 #if LM_FAULT_INJECTION
@@ -101,7 +82,7 @@ static void test_worker_killed(LmTest *test, const void *arg)
 	assert_in_range(run.status, 0, 3);
 	assert_true(libvirt_daemon_pid() > 0);
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
-		JsonNode *vm = vm_of(&run, names[i]);
+		JsonNode *vm = own_host_vm(&run, names[i]);
 		gboolean moved = !g_strcmp0(qmp_str(vm, "outcome"), "upgraded");
 
 		if (!moved)
@@ -130,7 +111,7 @@ static void test_coordinator_killed(LmTest *test, const void *arg)
 	assert_int_equal(again.status, 0);
 	assert_true(libvirt_daemon_pid() > 0);
 	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
-		assert_string_equal(qmp_str(vm_of(&again, names[i]), "outcome"), "current");
+		assert_string_equal(qmp_str(own_host_vm(&again, names[i]), "outcome"), "current");
 		assert_true(domain_has_ended(domains.old[i]));
 		domain_assert_clean(domains.domain[i]);
 	}

@@ -35,25 +35,9 @@ static Host three(LmTest *test)
 	return host;
 }
 
-static JsonNode *vm_of(const Run *run, const char *name)
-{
-	JsonArray *vms;
-
-	assert_non_null(run->report);
-	vms = json_object_get_array_member(json_node_get_object(run->report), "vms");
-	for (guint i = 0; i < json_array_get_length(vms); i++) {
-		JsonNode *vm = json_array_get_element(vms, i);
-
-		if (!g_strcmp0(qmp_str(vm, "name"), name))
-			return vm;
-	}
-	fail_msg("%s is not in the report", name);
-	return NULL;
-}
-
 static void assert_outcome(const Run *run, const char *name, const char *outcome)
 {
-	assert_string_equal(qmp_str(vm_of(run, name), "outcome"), outcome);
+	assert_string_equal(qmp_str(own_host_vm(run, name), "outcome"), outcome);
 }
 
 static void note_vms(const Run *run)
@@ -80,7 +64,7 @@ static guint count_vms(const Run *run)
 /* Moved in this run. */
 static void assert_moved(const Run *run, Vm *vm, const char *name)
 {
-	Run one = {.status = 0, .report = vm_of(run, name)};
+	Run one = {.status = 0, .report = own_host_vm(run, name)};
 
 	one.new_pid = (pid_t)qmp_int(one.report, "new-pid");
 	tool_assert_upgraded(vm, &one);
@@ -170,7 +154,7 @@ static void test_all(LmTest *test, const void *arg)
 	assert_moved(&run, host.vms[0], "large");
 	assert_moved(&run, host.vms[1], "middle");
 	assert_moved(&run, host.vms[2], "small");
-	assert_contains(qmp_str(vm_of(&run, "refused"), "error"), "-gdb");
+	assert_contains(qmp_str(own_host_vm(&run, "refused"), "error"), "-gdb");
 	tool_assert_untouched(refused);
 	tool_assert_untouched(current);
 	assert_true(qmp_int(run.report, "peak-bytes") >= 0);
@@ -417,11 +401,11 @@ static void test_worker_killed(LmTest *test, const void *arg)
 	}
 	if (moved) {
 		assert_moved(&run, host.vms[1], "middle");
-		assert_true(qmp_bool(vm_of(&run, "middle"), "recovered"));
+		assert_true(qmp_bool(own_host_vm(&run, "middle"), "recovered"));
 		return;
 	}
 	assert_outcome(&run, "middle", "rolled-back");
-	assert_contains(qmp_str(vm_of(&run, "middle"), "error"), "was ended by signal 9");
+	assert_contains(qmp_str(own_host_vm(&run, "middle"), "error"), "was ended by signal 9");
 	tool_assert_untouched(host.vms[1]);
 }
 

@@ -213,8 +213,7 @@ static void assert_nothing_left(Vm *vm)
 	assert_false(g_file_test(folder, G_FILE_TEST_EXISTS));
 }
 
-/* How many processes of the VM there are: those whose command line has its monitor's name. */
-static guint count_processes(Vm *vm)
+guint tool_count_processes(const char *word)
 {
 	g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
 	const char *name;
@@ -226,7 +225,7 @@ static guint count_processes(Vm *vm)
 
 		if (g_ascii_isdigit(*name) && g_file_get_contents(path, &text, &length, NULL) &&
 		    length)
-			count += memmem(text, length, vm->qmp_path, strlen(vm->qmp_path)) != NULL;
+			count += memmem(text, length, word, strlen(word)) != NULL;
 	}
 	return count;
 }
@@ -238,7 +237,7 @@ void tool_assert_upgraded(Vm *vm, const Run *run)
 	assert_true(vm_wait_exit(vm, LM_WAIT_MS));
 	assert_true(run->new_pid > 0 && run->new_pid != vm->pid);
 	tool_assert_runs_in(vm, run->new_pid);
-	assert_int_equal(count_processes(vm), 1);
+	assert_int_equal(tool_count_processes(vm->qmp_path), 1);
 	assert_nothing_left(vm);
 }
 
@@ -246,7 +245,7 @@ void tool_assert_untouched(Vm *vm)
 {
 	assert_true(vm_alive(vm));
 	tool_assert_runs_in(vm, vm->pid);
-	assert_int_equal(count_processes(vm), 1);
+	assert_int_equal(tool_count_processes(vm->qmp_path), 1);
 	assert_nothing_left(vm);
 }
 

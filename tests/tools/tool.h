@@ -46,6 +46,8 @@ void tool_assert_upgraded(Vm *vm, const Run *run);
 void tool_assert_untouched(Vm *vm);
 /* A command to whatever is behind the VM's monitor. */
 JsonNode *tool_command(Vm *vm, const char *name, const char *arguments);
+/* How many processes have @word in their command lines. */
+guint tool_count_processes(const char *word);
 /* A file of /proc/PID; the caller's. */
 char *tool_proc(pid_t pid, const char *name);
 
