@@ -71,13 +71,17 @@ static gboolean is_rehearsal(LmOperation *op)
 
 static void load(LmHop *hop)
 {
-	if (!is_rehearsal(hop->operation))
+	const gboolean rehearsal = is_rehearsal(hop->operation);
+
+	if (!rehearsal)
 		hop->rc = lm_stand_in_replace(hop->errp);
 	if (hop->rc < 0)
 		return;
 	lm_heap_use();
 	hop->rc = lm_vm_load(hop->number, hop->errp);
 	lm_heap_release();
+	if (!rehearsal && hop->rc == 0)
+		lm_main_loop_stay(); /* until the VM runs */
 }
 
 static int host_load(void *opaque, int state_fd, GError **errp)
@@ -108,6 +112,7 @@ static void host_deactivate(void *opaque)
 static void run(LmHop *hop)
 {
 	lm_vm_run();
+	lm_main_loop_leave();
 }
 
 static void host_run(void *opaque)
@@ -181,6 +186,7 @@ static gpointer incoming_worker(gpointer data)
 		if (fd < 0)
 			break;
 		lm_session_run(op->session, fd, &outcome, &error);
+		lm_main_loop_leave();
 		if (outcome != LM_OUTCOME_UNTOUCHED || cancel_asked(op))
 			break;
 		lm_operation_hop(op, warn_refused, error->message, 0, NULL);

@@ -14,4 +14,14 @@ void lm_main_loop_call(void (*function)(void *opaque), void *opaque);
 /* From any thread: the same without waiting. */
 void lm_main_loop_post(void (*function)(void *opaque), void *opaque);
 
+/*
+ * Within such a function: when it has returned, the main loop stays where it is, with the big lock
+ * held, and waits for the next call, until lm_main_loop_leave or for as long as 50 ms. So nothing
+ * comes between the calls that are made while a VM is stopped: neither the main loop's own work,
+ * nor QEMU's RCU thread, which takes the big lock whenever it is free and trims the heap.
+ */
+void lm_main_loop_stay(void);
+/* From any thread: it goes on. Does nothing where it does not stay. */
+void lm_main_loop_leave(void);
+
 #endif

@@ -28,8 +28,10 @@ static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
 static void stop(LmHop *hop)
 {
 	hop->rc = lm_vm_stop(hop->operation->described, hop->arg, hop->errp);
-	if (hop->rc == 0)
-		lm_taps_hush();
+	if (hop->rc < 0)
+		return;
+	lm_taps_hush();
+	lm_main_loop_stay(); /* until the devices are saved */
 }
 
 static int host_stop(void *opaque, gint64 *stop_ns, GError **errp)
@@ -40,6 +42,7 @@ static int host_stop(void *opaque, gint64 *stop_ns, GError **errp)
 static void save(LmHop *hop)
 {
 	hop->rc = lm_vm_save(hop->operation->options.rehearse, hop->arg, hop->errp);
+	lm_main_loop_leave();
 }
 
 static int host_save(void *opaque, int *state_fd, GError **errp)
@@ -50,6 +53,7 @@ static int host_save(void *opaque, int *state_fd, GError **errp)
 static void resume(LmHop *hop)
 {
 	hop->rc = lm_vm_resume(hop->errp);
+	lm_main_loop_leave();
 }
 
 static int host_resume(void *opaque, GError **errp)
@@ -101,6 +105,7 @@ static gpointer outgoing_worker(gpointer data)
 		fd = lm_connect(op->path, op->options.deadline_ms, &error);
 	if (fd >= 0)
 		lm_session_run(op->session, fd, &outcome, &error);
+	lm_main_loop_leave();
 	lm_operation_end(op, outcome, error);
 	return NULL;
 }
