@@ -69,16 +69,10 @@ static int say_why(pid_t pid, int err, GError **errp)
 static int check_state(pid_t pid, GError **errp)
 {
 	g_autofree char *state = attach_proc_status(pid, "State");
-	g_autofree char *features = attach_proc_status(pid, "x86_Thread_features");
 
 	if (state && *state == 'T')
 		return attach_fail(errp, ATTACH_ERROR_STATE, EBUSY,
 				   "process %d is stopped by a signal; SIGCONT makes it go on",
-				   (int)pid);
-	if (features && strstr(features, "shstk"))
-		return attach_fail(errp, ATTACH_ERROR_STATE, EOPNOTSUPP,
-				   "process %d runs with a shadow stack (CET), on which no call "
-				   "can be made",
 				   (int)pid);
 	return 0;
 }

@@ -57,11 +57,23 @@ int attach_arch_read_vector(pid_t pid, AttachState *state, GError **errp)
 	return 0;
 }
 
-gboolean attach_arch_has_shadow_stack(pid_t pid)
+int attach_arch_read_shadow_stack(pid_t pid, AttachState *state, GError **errp)
 {
 	guint64 gcs[3]; /* features enabled, features locked, pointer */
 
-	return attach_regset_get(pid, GCS_SET, gcs, sizeof(gcs)) > 0 && (gcs[0] & 1);
+	state->shadow_stack = 0;
+	if (attach_regset_get(pid, GCS_SET, gcs, sizeof(gcs)) <= 0 || !(gcs[0] & 1))
+		return 0;
+	return attach_fail(errp, ATTACH_ERROR_STATE, EOPNOTSUPP,
+			   "process %d runs with a guarded control stack (GCS), on which no call "
+			   "can be made",
+			   (int)pid);
+}
+
+int attach_arch_set_shadow_stack(pid_t pid, const AttachState *state, guint64 trampoline,
+				 AttachPlace place, GError **errp)
+{
+	return 0;
 }
 
 gboolean attach_arch_is_poll(int number)

@@ -2,7 +2,7 @@
 /*
  * x86-64. The frame is the one that the kernel makes for a signal handler (arch/x86/kernel/
  * signal_64.c): rt_sigreturn restores general, segment and vector registers, flags and the signal
- * mask from it in one step.
+ * mask from it in one step. What it wants on a shadow stack is in shadow-stack.c.
  *
  *     stack of the thread           rsp when it was stopped ─┐
  *     ┌────────────────┬────────┬──────────┬────────────┬────┴───────
@@ -23,7 +23,6 @@
 
 #define RED_ZONE   128
 #define VECTOR_MAX 16384
-#define SHSTK_SET  0x204 /* NT_X86_SHSTK */
 
 /* Of the kernel; the values of errno that no program sees. */
 #define ERESTARTSYS	      512
@@ -112,13 +111,6 @@ static void build_vector(const AttachState *state, guint8 *to)
 	tag.bytes_with_magic2 = tag.bytes + sizeof(magic2);
 	memcpy(to + TAG_AT, &tag, sizeof(tag));
 	memcpy(to + tag.bytes, &magic2, sizeof(magic2));
-}
-
-gboolean attach_arch_has_shadow_stack(pid_t pid)
-{
-	guint64 pointer;
-
-	return attach_regset_get(pid, SHSTK_SET, &pointer, sizeof(pointer)) > 0;
 }
 
 /* ------------------------------------------------------------- system calls */

@@ -20,7 +20,8 @@ typedef struct AttachState {
 	guint64 signal_mask;
 	guint8 *vector; /* the floating point and vector registers, as the kernel gave them */
 	gsize vector_bytes;
-	gboolean extended; /* vector is NT_X86_XSTATE, not only NT_PRFPREG */
+	gboolean extended;    /* vector is NT_X86_XSTATE, not only NT_PRFPREG */
+	guint64 shadow_stack; /* its pointer; 0: the kernel keeps none for this thread */
 } AttachState;
 void attach_state_clear(AttachState *state);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AttachState, attach_state_clear)
@@ -35,8 +36,19 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AttachState, attach_state_clear)
 
 /* Fills state->vector of a thread that is stopped. Generic, or the architecture's own. */
 int attach_arch_read_vector(pid_t pid, AttachState *state, GError **errp);
-/* Whether the kernel keeps a second stack of return addresses for this thread. */
-gboolean attach_arch_has_shadow_stack(pid_t pid);
+/* Fills state->shadow_stack of a thread that is stopped; refuses one that cannot be served. */
+int attach_arch_read_shadow_stack(pid_t pid, AttachState *state, GError **errp);
+typedef enum AttachPlace {
+	ATTACH_AT_POLL,	      /* where it was stopped */
+	ATTACH_AT_FUNCTION,   /* at the begin of one, which returns to the trampoline */
+	ATTACH_AT_TRAMPOLINE, /* anywhere in it */
+} AttachPlace;
+/*
+ * What a thread at that place needs on its shadow stack, if it has one. The registers are to be
+ * set at once after it.
+ */
+int attach_arch_set_shadow_stack(pid_t pid, const AttachState *state, guint64 trampoline,
+				 AttachPlace place, GError **errp);
 
 /* Whether system call @number waits for descriptors. */
 gboolean attach_arch_is_poll(int number);
@@ -76,5 +88,7 @@ int attach_arch_set(pid_t pid, const AttachRegisters *registers, GError **errp);
 /* For the files above: a register set of a stopped thread; bytes, or -errno. */
 gssize attach_regset_get(pid_t pid, int set, void *buffer, gsize bytes);
 gssize attach_regset_set(pid_t pid, int set, const void *buffer, gsize bytes);
+/* A word of its memory, also where it may not write itself; 0, or -errno. */
+int attach_poke(pid_t pid, guint64 address, guint64 word);
 
 #endif

@@ -34,6 +34,9 @@
  * crashes (a damaged object) is left, the thread restores itself, and the error says so. One that
  * does not return in time is left alone: the thread restores itself when it does.
  *
+ * Where the kernel keeps a shadow stack for the thread, the call needs two words there, too:
+ * shadow-stack.h.
+ *
  * ptrace binds a tracee to a thread of the tracer. All of it happens in a thread of its own, whose
  * end detaches whatever is left: also from a main thread that the kernel does not let stop.
  *

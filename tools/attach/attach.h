@@ -30,7 +30,7 @@ typedef enum AttachErrorCode {
 	ATTACH_ERROR_LIBC,	   /* a C library without dlopen (glibc before 2.34) */
 	ATTACH_ERROR_TRACED,	   /* by a debugger or another attach */
 	ATTACH_ERROR_NO_RIGHT,	   /* this user may not trace it */
-	ATTACH_ERROR_STATE,	   /* stopped by a signal, or with a shadow stack */
+	ATTACH_ERROR_STATE,	   /* stopped by a signal; 64-bit ARM: or with a GCS */
 	ATTACH_ERROR_THERE,	   /* this build of the plugin is loaded already */
 	ATTACH_ERROR_PLUGIN,	   /* the file is no plugin, or cannot be read */
 	ATTACH_ERROR_TIMEOUT,	   /* a deadline passed; the text says what was done by then */

@@ -13,15 +13,17 @@ static guint64 bit(int signal)
 	return G_GUINT64_CONSTANT(1) << (signal - 1);
 }
 
-/* ptrace may write where the process itself may not. */
 static int poke(AttachCall *call, const glong *words, GError **errp)
 {
-	for (guint i = 0; i < G_N_ELEMENTS(call->original); i++)
-		if (ptrace(PTRACE_POKETEXT, call->thread->pid, call->trampoline + i * sizeof(glong),
-			   words[i]) < 0)
-			return attach_fail_errno(errp, ATTACH_ERROR_FAILED, errno,
+	for (guint i = 0; i < G_N_ELEMENTS(call->original); i++) {
+		int rc = attach_poke(call->thread->pid, call->trampoline + i * sizeof(glong),
+				     (guint64)words[i]);
+
+		if (rc < 0)
+			return attach_fail_errno(errp, ATTACH_ERROR_FAILED, -rc,
 						 "cannot write to the code of process %d",
 						 (int)call->thread->pid);
+	}
 	return 0;
 }
 
@@ -105,23 +107,35 @@ static guint64 mask_for_calls(const AttachCall *call)
 
 /*
  * In this order: from the moment when the registers are set, the thread restores all of its state
- * by itself, whatever becomes of the tracer; the mask is part of that state.
+ * by itself, whatever becomes of the tracer; the mask is part of that state. A shadow stack's
+ * pointer is set right before by a call of its own; shadow-stack.h says what remains.
  */
 static int enter(AttachCall *call, guint64 function, const guint64 *arguments, GError **errp)
 {
+	const AttachState *state = &call->thread->state;
+	pid_t pid = call->thread->pid;
 	guint64 mask = mask_for_calls(call);
-	AttachRegisters registers = attach_arch_call(&call->thread->state.registers, call->frame,
+	AttachRegisters registers = attach_arch_call(&state->registers, call->frame,
 						     call->trampoline, function, arguments);
-	int rc = attach_remote_write(call->thread->pid, call->frame, &call->trampoline,
+	int rc = attach_remote_write(pid, call->frame, &call->trampoline,
 				     function ? sizeof(call->trampoline) : 0, errp);
 
 	if (rc == 0)
-		rc = attach_arch_set(call->thread->pid, &registers, errp);
-	if (rc == 0)
-		call->entered = TRUE;
-	if (rc == 0)
-		ptrace(PTRACE_SETSIGMASK, call->thread->pid, sizeof(mask), &mask);
-	return rc;
+		rc = attach_arch_set_shadow_stack(
+			pid, state, call->trampoline,
+			function ? ATTACH_AT_FUNCTION : ATTACH_AT_TRAMPOLINE, errp);
+	if (rc < 0)
+		return rc;
+	rc = attach_arch_set(pid, &registers, errp);
+	if (rc < 0) {
+		attach_arch_set_shadow_stack(pid, state, call->trampoline,
+					     call->entered ? ATTACH_AT_TRAMPOLINE : ATTACH_AT_POLL,
+					     NULL);
+		return rc;
+	}
+	call->entered = TRUE;
+	ptrace(PTRACE_SETSIGMASK, pid, sizeof(mask), &mask);
+	return 0;
 }
 
 /* A call that crashed is left behind, and the thread goes on with what restores it. */

@@ -133,11 +133,9 @@ static int look(AttachThread *thread, GError **errp)
 		return rc;
 	if (!attach_arch_in_poll(thread->pid, &state->registers))
 		return 0;
-	if (attach_arch_has_shadow_stack(thread->pid))
-		return attach_fail(errp, ATTACH_ERROR_STATE, EOPNOTSUPP,
-				   "process %d runs with a shadow stack (CET), on which no call "
-				   "can be made",
-				   (int)thread->pid);
+	rc = attach_arch_read_shadow_stack(thread->pid, state, errp);
+	if (rc < 0)
+		return rc;
 	if (ptrace(PTRACE_GETSIGMASK, thread->pid, sizeof(state->signal_mask),
 		   &state->signal_mask) < 0)
 		return attach_fail_errno(errp, ATTACH_ERROR_FAILED, errno,
