@@ -361,8 +361,8 @@ static int receive_channel(LmFlipChannel *channel, GError **errp)
 {
 	int ret = 0;
 
-	channel->has_ring =
-		channel->run->flip->io_uring && io_uring_queue_init(1, &channel->ring, 0) == 0;
+	channel->has_ring = channel->run->flip->io_uring && lm_io_uring_reads_pipes() &&
+			    io_uring_queue_init(1, &channel->ring, 0) == 0;
 	while (ret == 0)
 		ret = lm_flip_stopping(channel) ? -ECANCELED : receive_frame(channel, errp);
 	if (channel->has_ring)

@@ -47,6 +47,8 @@ int lm_flip_receive(LmFlip *flip, GError **errp);
 gboolean lm_vmsplice_takes_references(void);
 /* Whether io_uring may be used here (sysctl, seccomp). */
 gboolean lm_io_uring_works(void);
+/* Whether a receiver may read its pipes so; if not, it uses readv, whatever it was told. */
+gboolean lm_io_uring_reads_pipes(void);
 /* Whether LM_SWITCH_AUTO should use it: it works, and was measured to be faster. */
 gboolean lm_io_uring_pays(void);
 /*

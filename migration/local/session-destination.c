@@ -196,7 +196,7 @@ static int receive_pipes(LmSession *s, GError **errp)
 	s->status.channels = pipes.channels;
 	s->status.engine = pipes.engine;
 	s->status.io_uring = s->options.io_uring == LM_SWITCH_ON
-				     ? lm_io_uring_works()
+				     ? lm_io_uring_works() && lm_io_uring_reads_pipes()
 				     : s->options.io_uring == LM_SWITCH_AUTO && lm_io_uring_pays();
 	g_mutex_unlock(&s->lock);
 	return 0;

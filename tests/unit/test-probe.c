@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/mman.h>
@@ -70,11 +71,46 @@ static void io_uring_probe(void **state)
 	assert_int_equal(open_fds(), before);
 }
 
+/* With a pipe in which there is nothing, which only a ring that can read one returns from. */
+static gboolean ring_sees_nothing(void)
+{
+	struct iovec iov = {&(char){0}, 1};
+	struct io_uring_cqe *cqe = NULL;
+	struct io_uring_sqe *sqe;
+	struct io_uring ring;
+	int ends[2], result;
+
+	if (io_uring_queue_init(1, &ring, 0) < 0)
+		return FALSE;
+	assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_readv(sqe, ends[0], &iov, 1, -1);
+	sqe->rw_flags = RWF_NOWAIT;
+	assert_int_equal(io_uring_submit_and_wait(&ring, 1), 1);
+	assert_int_equal(io_uring_peek_cqe(&ring, &cqe), 0);
+	result = cqe->res;
+	io_uring_queue_exit(&ring);
+	close(ends[0]);
+	close(ends[1]);
+	assert_true(result == -EAGAIN || result == -EOPNOTSUPP);
+	return result == -EAGAIN;
+}
+
+static void io_uring_reads_probe(void **state)
+{
+	guint before = open_fds();
+
+	assert_int_equal(lm_io_uring_reads_pipes(), ring_sees_nothing());
+	assert_int_equal(lm_io_uring_reads_pipes(), ring_sees_nothing());
+	assert_int_equal(open_fds(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vmsplice_probe),
 		cmocka_unit_test(io_uring_probe),
+		cmocka_unit_test(io_uring_reads_probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
