@@ -62,17 +62,32 @@ static int populate(void *start, gsize bytes)
 	return 0;
 }
 
-/* MADV_COLLAPSE asks for a page at least to be there, and not for shmem_enabled. */
+/*
+ * MADV_COLLAPSE asks for a page at least to be there, and not for shmem_enabled. Linux 6.1 wants it
+ * in the page table, too, and says EINVAL.
+ */
+static int collapse(guint8 *window)
+{
+	int ret;
+
+	if (madvise(window, LM_SLOT_BYTES, MADV_COLLAPSE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return LM_BUSY;
+	ret = populate(window, LM_BASE_PAGE_BYTES);
+	if (ret < 0)
+		return ret;
+	return madvise(window, LM_SLOT_BYTES, MADV_COLLAPSE) < 0 ? LM_BUSY : 0;
+}
+
 int lm_window_make_huge(LmLane *lane, const LmPiece *slot)
 {
 	guint8 *window = lm_window_at(lane, slot);
 	int ret = allocate(slot->share, slot->range.offset_bytes, LM_BASE_PAGE_BYTES);
 
-	if (ret < 0)
-		return ret;
-	if (madvise(window, LM_SLOT_BYTES, MADV_COLLAPSE) < 0)
-		return LM_BUSY;
-	return populate(window, LM_SLOT_BYTES);
+	if (ret == 0)
+		ret = collapse(window);
+	return ret == 0 ? populate(window, LM_SLOT_BYTES) : ret;
 }
 
 int lm_window_reserve(LmLane *lane, const LmPiece *piece, const LmPages *pages)
