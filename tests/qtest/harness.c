@@ -91,9 +91,16 @@ void lm_assert_contains(const char *text, const char *part, const char *file, in
 	_fail(file, line);
 }
 
+static guint patience(void)
+{
+	const char *value = g_getenv("LM_PATIENCE");
+
+	return value ? MAX((guint)g_ascii_strtoull(value, NULL, 10), 1) : 1;
+}
+
 gint64 lm_end_us(guint timeout_ms)
 {
-	return g_get_monotonic_time() + (gint64)timeout_ms * 1000;
+	return g_get_monotonic_time() + (gint64)timeout_ms * 1000 * patience();
 }
 
 int lm_left_ms(gint64 end_us)

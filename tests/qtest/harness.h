@@ -82,7 +82,8 @@ void lm_must(const GError *error, const char *file, int line);
 void lm_assert_contains(const char *text, const char *part, const char *file, int line);
 #define assert_contains(text, part) lm_assert_contains(text, part, __FILE__, __LINE__)
 
-/* Waits are in milliseconds from now and always end. */
+/* Waits are in milliseconds from now and always end; LM_PATIENCE makes them so many times longer.
+ */
 #define LM_WAIT_MS 20000u
 gint64 lm_end_us(guint timeout_ms);
 /* What is left until @end_us, for poll: 0 when it has passed. */

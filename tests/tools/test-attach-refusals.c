@@ -221,6 +221,56 @@ static void test_traced(LmTest *test, const void *arg)
 }
 
 /* As another user; the answer comes back in the exit status. */
+static gboolean has_executed(void *opaque)
+{
+	g_autofree char *name = attach_proc_comm(*(pid_t *)opaque);
+
+	return !g_strcmp0(name, "sleep");
+}
+
+static int tries_as_user(pid_t target, const char *scope)
+{
+	g_autoptr(GError) error = NULL;
+	int rc = attach_check_access(target, &error);
+
+	if (!scope || *scope == '0')
+		return rc == 0 ? 0 : 3;
+	if (rc == 0)
+		return 4;
+	lm_test_note("%s", error->message);
+	return strstr(error->message, "kernel.yama.ptrace_scope is ") ? 0 : 5;
+}
+
+/* Of the other process's user, which is enough, unless Yama is there and asks for more. */
+static void test_yama(LmTest *test, const void *arg)
+{
+	g_autofree char *scope = NULL;
+	int status = 0;
+	pid_t target, tracer;
+
+	if (geteuid())
+		skip();
+	g_file_get_contents("/proc/sys/kernel/yama/ptrace_scope", &scope, NULL, NULL);
+	target = fork();
+	if (!target) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (setgid(65534) || setuid(65534))
+			_exit(2);
+		execlp("sleep", "sleep", "60", NULL);
+		_exit(2);
+	}
+	assert_true(lm_wait_until(has_executed, &target, LM_WAIT_MS));
+	tracer = fork();
+	if (!tracer)
+		_exit(setgid(65534) || setuid(65534) ? 2 : tries_as_user(target, scope));
+	waitpid(tracer, &status, 0);
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+	lm_test_note("kernel.yama.ptrace_scope: %s", scope ? g_strchomp(scope) : "no Yama");
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_no_right(LmTest *test, const void *arg)
 {
 	VmOptions options = attach_options();
@@ -346,13 +396,21 @@ static void test_facts(LmTest *test, const void *arg)
 }
 
 static const LmCase cases[] = {
-	LM_CASE(test_no_process), LM_CASE(test_thread),
-	LM_CASE(test_ended),	  LM_CASE(test_no_qemu),
-	LM_CASE(test_static),	  LM_CASE(test_32_bit),
-	LM_CASE(test_stopped),	  LM_CASE(test_untested_version),
-	LM_CASE(test_traced),	  LM_CASE(test_no_right),
-	LM_CASE(test_no_plugin),  LM_CASE(test_facts),
-	LM_CASE(test_no_proc),	  LM_CASE(test_another_file_there),
+	LM_CASE(test_no_process),
+	LM_CASE(test_thread),
+	LM_CASE(test_ended),
+	LM_CASE(test_no_qemu),
+	LM_CASE(test_static),
+	LM_CASE(test_32_bit),
+	LM_CASE(test_stopped),
+	LM_CASE(test_untested_version),
+	LM_CASE(test_traced),
+	LM_CASE(test_no_right),
+	LM_CASE(test_yama),
+	LM_CASE(test_no_plugin),
+	LM_CASE(test_facts),
+	LM_CASE(test_no_proc),
+	LM_CASE(test_another_file_there),
 	LM_CASE(test_confined),
 };
 

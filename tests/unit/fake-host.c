@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "fake-host.h"
 #include "fault.h"
+#include "pagemap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -308,6 +310,32 @@ void fake_pair_run(FakePair *pair)
 	if (thread)
 		g_thread_join(thread);
 	waitpid(pair->child, NULL, WUNTRACED);
+}
+
+static gboolean has_scan(void)
+{
+	const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	guint8 *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	LmScanRange found;
+	LmScan scan = {
+		.start = (guint64)(guintptr)page,
+		.end = (guint64)(guintptr)page + 4096,
+		.vec = (guint64)(guintptr)&found,
+		.vec_len = 1,
+		.category_anyof_mask = LM_SCAN_IS_PRESENT,
+	};
+	const int ret = lm_scan(fd, &scan);
+
+	munmap(page, 4096);
+	close(fd);
+	return ret >= 0;
+}
+
+gboolean fake_content_is(guint64 bytes)
+{
+	if (has_scan())
+		return bytes == FAKE_RAM_BYTES / 2;
+	return bytes >= FAKE_RAM_BYTES / 2 && bytes <= FAKE_RAM_BYTES;
 }
 
 gboolean fake_source_intact(const FakePair *pair)

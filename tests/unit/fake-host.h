@@ -68,6 +68,11 @@ void fake_pair_run(FakePair *pair);
 void fake_pair_free(FakePair *pair);
 /* Whether the source's memory is as it was filled. */
 gboolean fake_source_intact(const FakePair *pair);
+/*
+ * Whether @bytes are what has content in a filled source: half of it. Where only the page map tells
+ * (no PAGEMAP_SCAN: before Linux 6.7), pages that were only read count as well.
+ */
+gboolean fake_content_is(guint64 bytes);
 /* Waits until the source's session is in @stage. */
 void fake_wait_stage(FakePair *pair, LmStage stage);
 

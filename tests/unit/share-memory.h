@@ -110,9 +110,16 @@ static inline LmShare *get_share(const Memory *memory)
 }
 
 /* A run over one share; end_run frees what it has. */
+/* A machine that emulates is so slow that no chunk would be larger than the smallest. */
+static inline guint64 patient_stall_us(void)
+{
+	return g_getenv("LM_PATIENCE") ? 1000000 : 0;
+}
+
 static inline LmShareRun begin_run(LmShare *share)
 {
-	LmShareRun run = {.shares = g_ptr_array_new(), .cancel_fd = -1};
+	LmShareRun run = {
+		.shares = g_ptr_array_new(), .cancel_fd = -1, .max_stall_us = patient_stall_us()};
 
 	g_ptr_array_add(run.shares, share);
 	return run;

@@ -81,7 +81,8 @@ static void write_while_it_is_shared(gsize bytes, int advice, gsize step, guint 
 	Writer writers[WRITERS];
 	int stop = 0;
 
-	run.max_stall_us = max_stall_us;
+	if (max_stall_us)
+		run.max_stall_us = max_stall_us;
 	for (gsize page = 0; page < bytes / PAGE; page += step)
 		word_at(&memory, page)[0] = mark(page);
 	for (gsize page = bytes / PAGE / 2; page < bytes / PAGE; page++)
