@@ -312,28 +312,38 @@ void fake_pair_run(FakePair *pair)
 	waitpid(pair->child, NULL, WUNTRACED);
 }
 
-static gboolean has_scan(void)
+#define HUGE_BYTES ((gsize)2 << 20)
+
+/* Whether memory that was only read, by a huge page if there is one, is told apart. */
+static gboolean zero_pages_are_told(void)
 {
 	const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	guint8 *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	guint8 *mapped = mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	guint8 *huge = mapped + (HUGE_BYTES - (guintptr)mapped % HUGE_BYTES) % HUGE_BYTES;
 	LmScanRange found;
 	LmScan scan = {
-		.start = (guint64)(guintptr)page,
-		.end = (guint64)(guintptr)page + 4096,
+		.start = (guint64)(guintptr)huge,
+		.end = (guint64)(guintptr)huge + HUGE_BYTES,
 		.vec = (guint64)(guintptr)&found,
 		.vec_len = 1,
+		.category_inverted = LM_SCAN_IS_PFNZERO,
+		.category_mask = LM_SCAN_IS_PFNZERO,
 		.category_anyof_mask = LM_SCAN_IS_PRESENT,
 	};
-	const int ret = lm_scan(fd, &scan);
+	int count;
 
-	munmap(page, 4096);
+	madvise(huge, HUGE_BYTES, MADV_HUGEPAGE);
+	g_assert(*(volatile guint8 *)huge == 0);
+	count = lm_scan(fd, &scan);
+	munmap(mapped, 2 * HUGE_BYTES);
 	close(fd);
-	return ret >= 0;
+	return count == 0;
 }
 
 gboolean fake_content_is(guint64 bytes)
 {
-	if (has_scan())
+	if (zero_pages_are_told())
 		return bytes == FAKE_RAM_BYTES / 2;
 	return bytes >= FAKE_RAM_BYTES / 2 && bytes <= FAKE_RAM_BYTES;
 }

@@ -69,8 +69,8 @@ void fake_pair_free(FakePair *pair);
 /* Whether the source's memory is as it was filled. */
 gboolean fake_source_intact(const FakePair *pair);
 /*
- * Whether @bytes are what has content in a filled source: half of it. Where only the page map tells
- * (no PAGEMAP_SCAN: before Linux 6.7), pages that were only read count as well.
+ * Whether @bytes are what has content in a filled source: half of it. Where the kernel does not
+ * tell them apart (6.1: any, 6.12: huge ones), pages that were only read count as well.
  */
 gboolean fake_content_is(guint64 bytes);
 /* Waits until the source's session is in @stage. */
