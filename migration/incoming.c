@@ -9,6 +9,7 @@
 #include "heap.h"
 #include "local/error.h"
 #include "main-loop.h"
+#include "memory-map.h"
 #include "operation.h"
 #include "page-cache.h"
 #include "stand-in.h"
@@ -19,15 +20,24 @@ static void describe(LmHop *hop)
 	hop->rc = lm_vm_check_destination(hop->errp);
 	if (hop->rc == 0)
 		hop->rc = lm_vm_describe(hop->arg, hop->errp);
-	if (hop->rc < 0)
-		return;
-	lm_page_cache_keep();
-	lm_heap_reserve();
 }
 
 static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
 {
 	return lm_operation_hop(opaque, describe, inventory, 0, errp);
+}
+
+/* The heap at last: QEMU's RCU thread gives back to the kernel what is free for long. */
+static void prepare(LmHop *hop)
+{
+	lm_memory_map_place(hop->arg, hop->number);
+	lm_page_cache_keep();
+	lm_heap_reserve();
+}
+
+static void host_prepare(void *opaque, const guint8 *hint, gsize hint_bytes)
+{
+	lm_operation_hop(opaque, prepare, (void *)hint, hint_bytes, NULL);
 }
 
 static void resize(LmHop *hop)
@@ -72,21 +82,24 @@ static gboolean is_rehearsal(LmOperation *op)
 static void load(LmHop *hop)
 {
 	const gboolean rehearsal = is_rehearsal(hop->operation);
+	const LmDeviceState *state = hop->arg;
 
 	if (!rehearsal)
 		hop->rc = lm_stand_in_replace(hop->errp);
 	if (hop->rc < 0)
 		return;
 	lm_heap_use();
-	hop->rc = lm_vm_load(hop->number, hop->errp);
+	lm_memory_map_hold(state->as_hinted);
+	hop->rc = lm_vm_load(state->fd, hop->errp);
+	lm_memory_map_release();
 	lm_heap_release();
 	if (!rehearsal && hop->rc == 0)
 		lm_main_loop_stay(); /* until the VM runs */
 }
 
-static int host_load(void *opaque, int state_fd, GError **errp)
+static int host_load(void *opaque, const LmDeviceState *state, GError **errp)
 {
-	return lm_operation_hop(opaque, load, NULL, state_fd, errp);
+	return lm_operation_hop(opaque, load, (void *)state, 0, errp);
 }
 
 static void activate(LmHop *hop)
@@ -123,6 +136,7 @@ static void host_run(void *opaque)
 static const LmHostOps destination_ops = {
 	.describe = host_describe,
 	.changed = lm_operation_changed,
+	.prepare = host_prepare,
 	.resize = host_resize,
 	.adopted = host_adopted,
 	.load = host_load,

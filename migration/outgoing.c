@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "main-loop.h"
+#include "memory-map.h"
 #include "operation.h"
 #include "taps.h"
 #include "vm.h"
@@ -25,6 +26,16 @@ static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
 	return lm_operation_hop(opaque, describe, inventory, 0, errp);
 }
 
+static void hint(LmHop *hop)
+{
+	lm_memory_map_tell(hop->arg);
+}
+
+static void host_hint(void *opaque, GByteArray *to)
+{
+	lm_operation_hop(opaque, hint, to, 0, NULL);
+}
+
 static void stop(LmHop *hop)
 {
 	hop->rc = lm_vm_stop(hop->operation->described, hop->arg, hop->errp);
@@ -41,13 +52,16 @@ static int host_stop(void *opaque, gint64 *stop_ns, GError **errp)
 
 static void save(LmHop *hop)
 {
-	hop->rc = lm_vm_save(hop->operation->options.rehearse, hop->arg, hop->errp);
+	LmDeviceState *state = hop->arg;
+
+	state->as_hinted = lm_memory_map_is_as_told();
+	hop->rc = lm_vm_save(hop->operation->options.rehearse, &state->fd, hop->errp);
 	lm_main_loop_leave();
 }
 
-static int host_save(void *opaque, int *state_fd, GError **errp)
+static int host_save(void *opaque, LmDeviceState *state, GError **errp)
 {
-	return lm_operation_hop(opaque, save, state_fd, 0, errp);
+	return lm_operation_hop(opaque, save, state, 0, errp);
 }
 
 static void resume(LmHop *hop)
@@ -85,12 +99,18 @@ static void host_lost(void *opaque, const char *why)
 static const LmHostOps source_ops = {
 	.describe = host_describe,
 	.changed = lm_operation_changed,
+	.hint = host_hint,
 	.stop = host_stop,
 	.save = host_save,
 	.resume = host_resume,
 	.gone = host_gone,
 	.lost = host_lost,
 };
+
+static void forget(LmHop *hop)
+{
+	lm_memory_map_forget();
+}
 
 static gpointer outgoing_worker(gpointer data)
 {
@@ -106,6 +126,7 @@ static gpointer outgoing_worker(gpointer data)
 	if (fd >= 0)
 		lm_session_run(op->session, fd, &outcome, &error);
 	lm_main_loop_leave();
+	lm_operation_hop(op, forget, NULL, 0, NULL);
 	lm_operation_end(op, outcome, error);
 	return NULL;
 }

@@ -105,6 +105,16 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(const char *, object_get_typename, (const Object *))                              \
 	FUNCTION(char *, object_get_canonical_path, (const Object *))                              \
 	FUNCTION(void, object_unref, (void *))                                                     \
+	OPTIONAL(void *, object_ref, (void *))                                                     \
+	/* PCI devices and where they are: include/hw/pci/pci.h, pci_bridge.h, pci_host.h,         \
+	 * include/exec/memory.h; a PCIDevice is an Object */                                      \
+	OPTIONAL(uint32_t, pci_default_read_config, (Object *, uint32_t, int))                     \
+	OPTIONAL(void, pci_default_write_config, (Object *, uint32_t, uint32_t, int))              \
+	OPTIONAL(void, pci_bridge_write_config, (Object *, uint32_t, uint32_t, int))               \
+	OPTIONAL(void, pci_host_config_write_common,                                               \
+		 (Object *, uint32_t, uint32_t, uint32_t, uint32_t))                               \
+	OPTIONAL(void, memory_region_transaction_begin, (void))                                    \
+	OPTIONAL(void, memory_region_transaction_commit, (void))                                   \
 	/* QMP: include/qapi/qmp-registry.h, qobject headers, include/qapi/error.h */              \
 	VARIABLE(QmpCommandList, qmp_commands)                                                     \
 	FUNCTION(void, qmp_register_command,                                                       \

@@ -182,6 +182,14 @@ typedef struct LmOptions {
 	guint64 bandwidth;  /* live: bytes a second; 0: no limit */
 } LmOptions;
 
+#define LM_HINT_BYTES_MAX (1u << 20)
+
+/* The devices' state on its way between two hosts. */
+typedef struct LmDeviceState {
+	int fd;		    /* a memfd or file, positioned anywhere */
+	gboolean as_hinted; /* what the source's hint said was still true when it was saved */
+} LmDeviceState;
+
 /*
  * What the session needs of its host. All are called from the thread that runs
  * lm_session_run, one at a time; those of the other role may be NULL. An error text is shown to
@@ -193,15 +201,26 @@ typedef struct LmHostOps {
 	/* Both: the state or a stage changed; must not block for long. */
 	void (*changed)(void *opaque);
 
+	/*
+	 * Source, while the VM runs, right before stop; may be NULL: appends to @hint, at most
+	 * LM_HINT_BYTES_MAX, what the destination's prepare is called with. What it says is between
+	 * the two hosts, and may be wrong by the time when the VM is stopped.
+	 */
+	void (*hint)(void *opaque, GByteArray *hint);
+	/*
+	 * Destination, while the VM still runs in the source; may be NULL: whatever makes load
+	 * quicker, and does no harm if nothing is loaded, or another VM's state.
+	 */
+	void (*prepare)(void *opaque, const guint8 *hint, gsize hint_bytes);
+
 	/* Source: stop the VM, which has run until *@stop_ns. Undone by resume, unless it is
 	 * refused (LM_ERROR_REFUSED): then the VM was not touched. */
 	int (*stop)(void *opaque, gint64 *stop_ns, GError **errp);
 	/*
-	 * Source: let go of the disks and save the device state; *@state_fd is a new memfd or
-	 * file positioned anywhere, which becomes the caller's. Undone by resume. In a rehearsal it
-	 * keeps the disks.
+	 * Source: let go of the disks and save the device state; state->fd becomes the caller's.
+	 * Undone by resume. In a rehearsal it keeps the disks.
 	 */
-	int (*save)(void *opaque, int *state_fd, GError **errp);
+	int (*save)(void *opaque, LmDeviceState *state, GError **errp);
 	/* Source: take the disks back and run on, as before stop. */
 	int (*resume)(void *opaque, GError **errp);
 	/* Source: the VM runs elsewhere; never run it again. */
@@ -213,8 +232,8 @@ typedef struct LmHostOps {
 	int (*resize)(void *opaque, LmRegion *region, guint64 used_bytes, GError **errp);
 	/* Destination: @region now maps its fd at its address; make the host's record true. */
 	int (*adopted)(void *opaque, LmRegion *region, int fd, GError **errp);
-	/* Destination: load the device state from @state_fd, which stays the caller's. */
-	int (*load)(void *opaque, int state_fd, GError **errp);
+	/* Destination: load the device state; state->fd stays the caller's. */
+	int (*load)(void *opaque, const LmDeviceState *state, GError **errp);
 	/* Destination: take the disks, whatever can fail; undone by deactivate. */
 	int (*activate)(void *opaque, GError **errp);
 	void (*deactivate)(void *opaque);

@@ -341,7 +341,7 @@ int lm_destination_load(LmSession *s, GError **errp)
 	gint64 begin_us = g_get_monotonic_time();
 	int rc;
 
-	rc = s->ops->load(s->opaque, s->state_fd, errp);
+	rc = s->ops->load(s->opaque, &s->state, errp);
 	if (rc < 0)
 		return rc;
 	lm_session_note_pause(s, LM_PAUSE_LOAD, &begin_us);

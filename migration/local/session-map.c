@@ -110,23 +110,23 @@ static int take_pass(LmSession *s, const LmMessage *message, gboolean in_pause, 
 	return rc;
 }
 
-/* Takes what is passed, until a message of @last comes. */
-static int take_passes(LmSession *s, LmMessageType last, GError **errp)
+/* Takes what is passed, until a message of @last comes, which is @message then. */
+static int take_passes(LmSession *s, LmMessageType last, LmMessage *message, GError **errp)
 {
 	int rc = 0;
 
 	while (rc == 0) {
-		g_auto(LmMessage) message = {0};
 		LmMessageType type;
 
-		rc = lm_destination_next(s, &message, errp);
+		lm_message_clear(message);
+		rc = lm_destination_next(s, message, errp);
 		if (rc < 0)
 			return rc;
-		type = message.header.type;
+		type = message->header.type;
 		if (type == last)
 			return 0;
 		if (type == LM_MESSAGE_PASS)
-			rc = take_pass(s, &message, last == LM_MESSAGE_FLIP, errp);
+			rc = take_pass(s, message, last == LM_MESSAGE_FLIP, errp);
 		else if (type != LM_MESSAGE_PROGRESS)
 			rc = lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 				     "the source sent %s where pass or %s was due",
@@ -137,15 +137,24 @@ static int take_passes(LmSession *s, LmMessageType last, GError **errp)
 
 int lm_destination_share(LmSession *s, GError **errp)
 {
-	int rc = take_passes(s, LM_MESSAGE_SHARED, errp);
+	g_auto(LmMessage) shared = {0};
+	int rc = take_passes(s, LM_MESSAGE_SHARED, &shared, errp);
 
-	return rc < 0 ? rc
-		      : lm_channel_send(s->fd, &s->wait, LM_MESSAGE_READY, NULL, NULL, 0, errp);
+	if (rc < 0)
+		return rc;
+	if (shared.header.length > LM_HINT_BYTES_MAX)
+		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
+			       "a hint of %u bytes is over the limit of %u", shared.header.length,
+			       LM_HINT_BYTES_MAX);
+	if (s->ops->prepare)
+		s->ops->prepare(s->opaque, shared.payload, shared.header.length);
+	return lm_channel_send(s->fd, &s->wait, LM_MESSAGE_READY, NULL, NULL, 0, errp);
 }
 
 int lm_destination_stop(LmSession *s, GError **errp)
 {
-	int rc = take_passes(s, LM_MESSAGE_FLIP, errp);
+	g_auto(LmMessage) flip = {0};
+	int rc = take_passes(s, LM_MESSAGE_FLIP, &flip, errp);
 
 	if (rc < 0)
 		return rc;

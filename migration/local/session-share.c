@@ -194,11 +194,16 @@ static gboolean check_live(LmSession *s)
 	return live;
 }
 
-/* The VM is stopped only for a destination that has mapped what there is. */
-static int await_mapped(LmSession *s, GError **errp)
+/* The VM is stopped only for a destination that has mapped what there is, and is prepared. */
+static int await_prepared(LmSession *s, GError **errp)
 {
 	g_auto(LmMessage) ready = {0};
-	int rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_SHARED, NULL, NULL, 0, errp);
+	g_autoptr(GByteArray) hint = g_byte_array_new();
+	int rc;
+
+	if (s->ops->hint)
+		s->ops->hint(s->opaque, hint);
+	rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_SHARED, hint, NULL, 0, errp);
 
 	return rc < 0 ? rc : lm_channel_expect(s->fd, &s->wait, LM_MESSAGE_READY, &ready, errp);
 }
@@ -219,7 +224,7 @@ int lm_source_share(LmSession *s, GError **errp)
 		rc = lm_share_live(&s->share_run, errp);
 	if (rc == 0)
 		rc = pass_regions(s, FALSE, errp);
-	return rc < 0 ? rc : await_mapped(s, errp);
+	return rc < 0 ? rc : await_prepared(s, errp);
 }
 
 static guint64 private_bytes(const LmSession *s)

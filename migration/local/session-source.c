@@ -414,7 +414,7 @@ int lm_source_undo_flip(LmSession *s, GError **errp)
 int lm_source_devices(LmSession *s, GError **errp)
 {
 	gint64 begin_us = g_get_monotonic_time();
-	int rc = s->ops->save(s->opaque, &s->state_fd, errp);
+	int rc = s->ops->save(s->opaque, &s->state, errp);
 
 	lm_session_note_pause(s, LM_PAUSE_SAVE, &begin_us);
 	if (rc == 0)

@@ -41,7 +41,7 @@ LmSession *lm_session_new(LmRole role, const LmHostOps *ops, void *opaque, const
 		s->options.deadline_ms = LM_DEADLINE_MS_DEFAULT;
 	if (!s->options.channels)
 		s->options.channels = lm_pipes_default_count();
-	s->fd = s->peer_pidfd = s->state_fd = -1;
+	s->fd = s->peer_pidfd = s->state.fd = -1;
 	s->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->wait = (LmWait){.deadline_ms = s->options.deadline_ms, .cancel_fd = s->cancel_fd};
 	g_mutex_init(&s->lock);
@@ -73,7 +73,7 @@ static void release_resources(LmSession *s)
 	lm_pipes_close(&s->pipes);
 	for (guint i = 0; i < LM_CHANNELS_MAX; i++)
 		lm_flip_log_clear(&s->log[i]);
-	close_fd(&s->state_fd);
+	close_fd(&s->state.fd);
 	if (s->peer_pidfd >= 0)
 		prctl(PR_SET_PTRACER, 0, 0, 0, 0);
 	close_fd(&s->peer_pidfd);

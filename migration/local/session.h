@@ -26,7 +26,7 @@ struct LmSession {
 	LmPipes pipes;
 	LmFlip flip;
 	LmFlipLog log[LM_CHANNELS_MAX]; /* source: of the way there, for a rescue */
-	int state_fd;			/* the device state, saved or received */
+	LmDeviceState state;		/* saved or received; fd -1: not yet */
 	gboolean rehearse;		/* both: the VM must not run in the destination */
 	GPtrArray *shares;		/* source: of LmShare; not owned */
 	LmShareRun share_run;		/* source: the one under way, or the last */
@@ -100,7 +100,7 @@ int lm_destination_next(LmSession *session, LmMessage *message, GError **errp);
 /* The same, and it must be of @type. */
 int lm_destination_expect(LmSession *session, LmMessageType type, LmMessage *message,
 			  GError **errp);
-/* The device state (state.c), from and to session->state_fd. */
+/* The device state (state.c), from and to session->state. */
 int lm_state_send(LmSession *session, GError **errp);
 int lm_state_receive(LmSession *session, GError **errp);
 

@@ -119,15 +119,16 @@ int lm_state_send(LmSession *s, GError **errp)
 	LmWireState state = {0};
 	g_autoptr(GByteArray) payload = NULL;
 	g_autoptr(GByteArray) part = g_byte_array_new();
-	int ret = describe_file(s->state_fd, &state, errp);
+	int ret = describe_file(s->state.fd, &state, errp);
 
+	state.flags = s->state.as_hinted ? LM_WIRE_STATE_AS_HINTED : 0;
 	if (ret < 0)
 		return ret;
 	note_bytes(s, state.bytes);
 	payload = lm_wire_state_encode(&state);
 	ret = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_STATE, payload, NULL, 0, errp);
 	for (guint64 at = 0; ret == 0 && at < state.bytes;) {
-		ret = read_part(s->state_fd, &at, state.bytes, part, errp);
+		ret = read_part(s->state.fd, &at, state.bytes, part, errp);
 		if (ret == 0)
 			ret = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_DATA, part, NULL, 0,
 					      errp);
@@ -147,7 +148,7 @@ static int receive_part(LmSession *s, guint64 *at, guint64 bytes, guint32 *crc, 
 			       "%u bytes of " FILE_NAME " came where at most %" G_GUINT64_FORMAT
 			       " were due",
 			       part.header.length, bytes - *at);
-	ret = write_at(s->state_fd, part.payload, part.header.length, *at, errp);
+	ret = write_at(s->state.fd, part.payload, part.header.length, *at, errp);
 	*crc = crc32(*crc, part.payload, part.header.length);
 	*at += part.header.length;
 	return ret;
@@ -165,8 +166,8 @@ int lm_state_receive(LmSession *s, GError **errp)
 	if (ret < 0)
 		return ret;
 	if (!lm_fault_fails("memfd-state"))
-		s->state_fd = memfd_create("device-state", MFD_CLOEXEC);
-	if (s->state_fd < 0)
+		s->state.fd = memfd_create("device-state", MFD_CLOEXEC);
+	if (s->state.fd < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "memfd for " FILE_NAME);
 	for (guint64 at = 0; at < state.bytes;) {
 		ret = receive_part(s, &at, state.bytes, &crc, errp);
@@ -177,6 +178,7 @@ int lm_state_receive(LmSession *s, GError **errp)
 		return lm_fail(errp, LM_ERROR_PROTOCOL, EBADMSG,
 			       "the CRC of " FILE_NAME " is %08x where %08x was due", crc,
 			       state.crc);
+	s->state.as_hinted = (state.flags & LM_WIRE_STATE_AS_HINTED) != 0;
 	note_bytes(s, state.bytes);
 	return 0;
 }

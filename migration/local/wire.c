@@ -38,7 +38,7 @@ static const struct {
 	[LM_MESSAGE_BYE] = {"bye", TRUE},
 	[LM_MESSAGE_DATA] = {"data", FALSE},
 	[LM_MESSAGE_PROGRESS] = {"progress", FALSE},
-	[LM_MESSAGE_SHARED] = {"shared", TRUE},
+	[LM_MESSAGE_SHARED] = {"shared", FALSE},
 };
 
 static gboolean known_type(guint type)
@@ -278,6 +278,7 @@ GByteArray *lm_wire_state_encode(const LmWireState *state)
 
 	lm_write_u64(out, state->bytes);
 	lm_write_u32(out, state->crc);
+	lm_write_u32(out, state->flags);
 	return out;
 }
 
@@ -286,6 +287,7 @@ int lm_wire_state_decode(const guint8 *payload, gsize length, LmWireState *state
 	g_auto(LmReader) reader = {.at = payload, .left = length, .what = "state"};
 	const guint64 bytes = lm_read_u64(&reader);
 	const guint32 crc = lm_read_u32(&reader);
+	const guint32 flags = lm_read_u32(&reader);
 	int ret;
 
 	if (bytes > LM_WIRE_STATE_BYTES_MAX) {
@@ -294,11 +296,14 @@ int lm_wire_state_decode(const guint8 *payload, gsize length, LmWireState *state
 			       " bytes is over the limit of %llu",
 			       bytes, LM_WIRE_STATE_BYTES_MAX);
 	}
+	if (flags & ~LM_WIRE_STATE_AS_HINTED)
+		lm_reader_fail(&reader, "flags 0x%x are unknown", flags);
 	ret = lm_reader_finish(&reader, errp);
 	if (ret < 0)
 		return ret;
 	state->bytes = bytes;
 	state->crc = crc;
+	state->flags = flags;
 	return 0;
 }
 

@@ -17,8 +17,8 @@
 #include <migration/localhost.h>
 
 #define LM_WIRE_MAGIC		 0x474d4c51u /* "QLMG" as it stands on the wire */
-#define LM_WIRE_VERSION		 2
-#define LM_WIRE_OLDEST		 2 /* the oldest version this code can speak to */
+#define LM_WIRE_VERSION		 3
+#define LM_WIRE_OLDEST		 3 /* the oldest version this code can speak to */
 #define LM_WIRE_HEADER_BYTES	 16
 #define LM_WIRE_PAYLOAD_MAX	 (4u << 20)
 #define LM_WIRE_FDS_MAX		 64
@@ -49,7 +49,7 @@ typedef enum LmMessageType {
 	LM_MESSAGE_BYE,	      /* source: nothing of the VM is in you any more (empty) */
 	LM_MESSAGE_DATA,      /* source: the next part of the device state, as it is */
 	LM_MESSAGE_PROGRESS,  /* source: u64 bytes shared so far; sharing goes on */
-	LM_MESSAGE_SHARED,    /* source: that was all before the VM stops (empty) */
+	LM_MESSAGE_SHARED,    /* source: that was all before the VM stops; the host's hint */
 	LM_MESSAGE__MAX,
 } LmMessageType;
 const char *lm_message_name(LmMessageType type); /* "hello"; never NULL */
@@ -105,9 +105,12 @@ typedef struct LmWirePipes {
 	guint64 probe_value;   /* ... as this */
 } LmWirePipes;
 
+#define LM_WIRE_STATE_AS_HINTED (1u << 0) /* the hint of shared was still true */
+
 typedef struct LmWireState {
 	guint64 bytes;
-	guint32 crc; /* CRC-32 as zlib and Ethernet have it */
+	guint32 crc;   /* CRC-32 as zlib and Ethernet have it */
+	guint32 flags; /* LM_WIRE_STATE_... */
 } LmWireState;
 
 typedef struct LmWireCommitted {

@@ -118,7 +118,7 @@ static GByteArray *error(void)
 
 static void save_messages(void)
 {
-	const LmWireState state = {4096, 0x12345678};
+	const LmWireState state = {4096, 0x12345678, LM_WIRE_STATE_AS_HINTED};
 	const LmWireCommitted committed = {1, {2, 3, 4, 5}};
 	const LmWireHeader header = {LM_WIRE_VERSION, LM_MESSAGE_PIPES, 24, 4};
 	GByteArray *golden = behind(1, NULL), *head = behind(0, NULL), *list = behind(2, NULL);
@@ -289,7 +289,7 @@ static void save_destination(const char *name, guint how)
 	say(out, LM_MESSAGE_PIPES, SCRIPT_FD_PIPES, 0, pipes(engine));
 	say(out, LM_MESSAGE_PROGRESS, 0, 0, lm_wire_u64_encode(4096));
 	say(out, LM_MESSAGE_PASS, SCRIPT_FD_MEMORY, 0, pass(1));
-	say(out, LM_MESSAGE_SHARED, 0, 0, NULL);
+	say(out, LM_MESSAGE_SHARED, 0, 0, lm_wire_u64_encode(7));
 	if (share)
 		say(out, LM_MESSAGE_PASS, SCRIPT_FD_MEMORY, 0, pass(0));
 	say(out, LM_MESSAGE_FLIP, 0, 0, NULL);

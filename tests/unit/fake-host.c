@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static const char device_state[] = "the state of all devices";
+static const char fake_hint[] = "where they are";
 
 static int fail_if(const FakeHost *host, const char *where, GError **errp)
 {
@@ -126,7 +127,20 @@ static int stop(void *opaque, gint64 *stop_ns, GError **errp)
 	return fail_if(host, "stop", errp);
 }
 
-static int save(void *opaque, int *state_fd, GError **errp)
+static void hint(void *opaque, GByteArray *to)
+{
+	g_byte_array_append(to, (const guint8 *)fake_hint, sizeof(fake_hint));
+}
+
+static void prepare(void *opaque, const guint8 *bytes, gsize length)
+{
+	FakeHost *host = opaque;
+
+	host->notes->prepared++;
+	host->notes->hinted = length == sizeof(fake_hint) && !memcmp(bytes, fake_hint, length);
+}
+
+static int save(void *opaque, LmDeviceState *state, GError **errp)
 {
 	FakeHost *host = opaque;
 	int rc = fail_if(host, "save", errp);
@@ -134,8 +148,9 @@ static int save(void *opaque, int *state_fd, GError **errp)
 	host->notes->saved++;
 	if (rc < 0)
 		return rc;
-	*state_fd = memfd_create("state", MFD_CLOEXEC);
-	g_assert(write(*state_fd, device_state, sizeof(device_state)) == sizeof(device_state));
+	state->as_hinted = host->as_hinted;
+	state->fd = memfd_create("state", MFD_CLOEXEC);
+	g_assert(write(state->fd, device_state, sizeof(device_state)) == sizeof(device_state));
 	return 0;
 }
 
@@ -158,14 +173,15 @@ static void lost(void *opaque, const char *why)
 	((FakeHost *)opaque)->notes->lost++;
 }
 
-static int load(void *opaque, int state_fd, GError **errp)
+static int load(void *opaque, const LmDeviceState *from, GError **errp)
 {
 	FakeHost *host = opaque;
 	char state[sizeof(device_state)] = "";
 
 	host->notes->loaded++;
+	host->notes->as_hinted = from->as_hinted;
 	if (!host->any_state) {
-		g_assert(pread(state_fd, state, sizeof(state), 0) == sizeof(state));
+		g_assert(pread(from->fd, state, sizeof(state), 0) == sizeof(state));
 		g_assert(!strcmp(state, device_state));
 	}
 	if (host->scribbles) {
@@ -203,6 +219,8 @@ static int adopted(void *opaque, LmRegion *region, int fd, GError **errp)
 
 const LmHostOps fake_host_ops = {
 	.describe = describe,
+	.hint = hint,
+	.prepare = prepare,
 	.stop = stop,
 	.save = save,
 	.resume = resume,

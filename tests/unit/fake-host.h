@@ -17,8 +17,10 @@
 /* Which callbacks ran, and how it ended; in memory that both processes share. */
 typedef struct FakeNotes {
 	int stopped, saved, resumed, gone, lost;
-	int loaded, activated, deactivated, ran;
-	int intact; /* the memory was checked and is as it was */
+	int prepared, loaded, activated, deactivated, ran;
+	int hinted;    /* prepare got what hint gave */
+	int as_hinted; /* load was told so */
+	int intact;    /* the memory was checked and is as it was */
 	int finished;
 	LmOutcome outcome;
 	char error[512];
@@ -34,6 +36,7 @@ typedef struct FakeHost {
 	gboolean with_shared; /* a second block, shared ... */
 	guint64 shared_bytes; /* ... of so many bytes; FAKE_SHARED_BYTES unless set */
 	gboolean scribbles;   /* destination: loading writes into the memory */
+	gboolean as_hinted;   /* source: saving says so */
 	gboolean any_state;   /* destination: whatever the device state is, it is loaded */
 	guint8 *ram, *shared;
 	int shared_fd;

@@ -280,10 +280,10 @@ static void source_state(Peer *peer)
 {
 	LmWireState state = {0};
 	guint8 bytes[256];
-	int fd = -1;
+	LmDeviceState saved = {.fd = -1};
 
-	g_assert(!fake_host_ops.save(&peer->host, &fd, NULL));
-	state.bytes = pread(fd, bytes, sizeof(bytes), 0);
+	g_assert(!fake_host_ops.save(&peer->host, &saved, NULL));
+	state.bytes = pread(saved.fd, bytes, sizeof(bytes), 0);
 	state.crc = crc32(0, bytes, state.bytes);
 	say(peer, LM_MESSAGE_STATE, lm_wire_state_encode(&state), NULL, 0);
 	for (gsize at = 0; at < state.bytes; at += 16) {

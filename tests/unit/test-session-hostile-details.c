@@ -199,6 +199,12 @@ static void too_long_state(Speech *speech)
 	edit_byte(speech, 7, 1);
 }
 
+static void too_long_hint(Speech *speech)
+{
+	speech->payload = g_byte_array_new();
+	g_byte_array_set_size(speech->payload, LM_HINT_BYTES_MAX + 1);
+}
+
 static void too_long_data(Speech *speech)
 {
 	g_byte_array_set_size(speech->payload, 26);
@@ -267,7 +273,7 @@ static const struct Case {
 	{"future",
 	 {LM_MESSAGE_HELLO, 0, be_of_the_future},
 	 FALSE,
-	 "the peer speaks protocol versions 99 to 99, this process 2 to 2"},
+	 "the peer speaks protocol versions 99 to 99, this process 3 to 3"},
 	{"base page", {LM_MESSAGE_HELLO, 0, other_pages}, FALSE, "bad hello message: 69632 bytes"},
 	{"hello limit",
 	 {LM_MESSAGE_HELLO, 0, over_the_limit},
@@ -305,6 +311,10 @@ static const struct Case {
 	 FALSE,
 	 "passed RAM block ram instead of flipping it"},
 	{"twice", {LM_MESSAGE_PASS, 0, pass_twice}, FALSE, "passed RAM block shared twice"},
+	{"long hint",
+	 {LM_MESSAGE_SHARED, 0, too_long_hint},
+	 FALSE,
+	 "a hint of 1048577 bytes is over the limit of 1048576"},
 	{"not passed",
 	 {LM_MESSAGE_PASS, 0, pass_nothing},
 	 FALSE,

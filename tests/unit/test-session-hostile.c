@@ -225,7 +225,7 @@ static const struct {
 	{"future",
 	 {LM_MESSAGE_HELLO, 0, future},
 	 FALSE,
-	 "the peer speaks protocol versions 99 to 99, this process 2 to 2"},
+	 "the peer speaks protocol versions 99 to 99, this process 3 to 3"},
 	{"unknown block",
 	 {LM_MESSAGE_REGIONS, 0, unknown_block},
 	 FALSE,

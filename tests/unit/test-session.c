@@ -54,6 +54,8 @@ static void assert_moved(FakePair *pair)
 	assert_int_equal(source->resumed + source->lost, 0);
 	assert_int_equal(destination->ran, 1);
 	assert_true(destination->intact);
+	assert_true(destination->prepared == 1 && destination->hinted);
+	assert_int_equal(destination->as_hinted, pair->source.as_hinted);
 	assert_int_equal(destination->outcome, LM_OUTCOME_TAKEN);
 }
 
@@ -84,6 +86,7 @@ static void test_moves_readv(void **state)
 	FakePair *pair = fake_pair_new(TRUE);
 
 	pair->source.options.engine = LM_ENGINE_PROCESS_VM_READV;
+	pair->source.as_hinted = TRUE;
 	fake_pair_run(pair);
 	assert_moved(pair);
 	fake_pair_free(pair);

@@ -199,17 +199,17 @@ static void test_versions(void **state)
 	static const guint8 from_5[] = {5, 0, 'n', 'e', 'w'};
 	static const guint8 from_1[] = {1, 0, 'n', 'e', 'w'};
 
-	assert_int_equal(lm_wire_version_check(2, 2, NULL), 0);
-	assert_int_equal(lm_wire_version_check(2, 1, NULL), 0);
+	assert_int_equal(lm_wire_version_check(3, 3, NULL), 0);
+	assert_int_equal(lm_wire_version_check(3, 1, NULL), 0);
 	assert_int_equal(lm_wire_version_check(9, 1, NULL), 0);
-	check_failure(lm_wire_version_check(9, 3, &error), &error, EPROTONOSUPPORT,
-		      LM_ERROR_REFUSED, "versions 3 to 9, this process 2 to 2");
+	check_failure(lm_wire_version_check(9, 4, &error), &error, EPROTONOSUPPORT,
+		      LM_ERROR_REFUSED, "versions 4 to 9, this process 3 to 3");
 	check_failure(lm_wire_version_check(1, 1, &error), &error, EPROTONOSUPPORT,
-		      LM_ERROR_REFUSED, "versions 1 to 1, this process 2 to 2");
+		      LM_ERROR_REFUSED, "versions 1 to 1, this process 3 to 3");
 	check_failure(lm_wire_version_check(0, 0, &error), &error, EPROTONOSUPPORT,
 		      LM_ERROR_REFUSED, "versions 0 to 0");
 	check_failure(lm_wire_hello_check(7, from_5, sizeof(from_5), &error), &error,
-		      EPROTONOSUPPORT, LM_ERROR_REFUSED, "versions 5 to 7, this process 2 to 2");
+		      EPROTONOSUPPORT, LM_ERROR_REFUSED, "versions 5 to 7, this process 3 to 3");
 	assert_int_equal(lm_wire_hello_check(7, from_1, sizeof(from_1), NULL), 0);
 	check_failure(lm_wire_hello_check(1, from_1, 1, &error), &error, EPROTO, LM_ERROR_PROTOCOL,
 		      "bad hello message");

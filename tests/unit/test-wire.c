@@ -16,7 +16,7 @@ G_STATIC_ASSERT(LM_ERROR_FAILED == 0 && LM_ERROR_LOST == 7);
 
 /* clang-format off */
 static const guint8 golden_header[] = {
-	'Q', 'L', 'M', 'G', 2, 0, 4, 0, 0x00, 0x01, 0x02, 0x00, 8, 0, 0, 0,
+	'Q', 'L', 'M', 'G', 3, 0, 4, 0, 0x00, 0x01, 0x02, 0x00, 8, 0, 0, 0,
 };
 static const guint8 golden_pipes[] = {
 	16, 0, 0, 0, 2, 0, 0, 0,
@@ -24,7 +24,8 @@ static const guint8 golden_pipes[] = {
 };
 static const guint8 golden_state[] = {
 	0, 0, 0, 0x10, 0, 0, 0, 0,   /* 256 MiB */
-	4, 3, 2, 1,
+	4, 3, 2, 1,		     /* CRC */
+	1, 0, 0, 0,		     /* as hinted */
 };
 static const guint8 golden_committed[] = {
 	8, 7, 6, 5, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11,
@@ -162,7 +163,7 @@ static void test_flipped_bytes(void **state)
 
 static void test_header_golden(void **state)
 {
-	const LmWireHeader header = {2, LM_MESSAGE_PIPES, 0x20100, 8};
+	const LmWireHeader header = {3, LM_MESSAGE_PIPES, 0x20100, 8};
 	guint8 bytes[LM_WIRE_HEADER_BYTES];
 	LmWireHeader back;
 
@@ -215,20 +216,20 @@ static void test_header_bounds(void **state)
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_READY, 1, 0, "ready message has 1 bytes, not 0");
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_FLIP, 1, 0, "flip message has 1 bytes");
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_RETURN, 8, 0, NULL);
-	check_header(LM_WIRE_VERSION, LM_MESSAGE_SHARED, 1, 0, "shared message has 1 bytes");
+	check_header(LM_WIRE_VERSION, LM_MESSAGE_SHARED, 1, 0, NULL);
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_BYE, 1, 0, "bye message has 1 bytes");
 }
 
 static void test_header_versions(void **state)
 {
-	static const guint16 versions[] = {0, 1, 3, G_MAXUINT16};
+	static const guint16 versions[] = {0, 1, 2, 4, G_MAXUINT16};
 
 	for (gsize i = 0; i < G_N_ELEMENTS(versions); i++) {
 		for (guint type = LM_MESSAGE_HELLO; type < LM_MESSAGE__MAX; type++) {
 			const gboolean any = type == LM_MESSAGE_HELLO || type == LM_MESSAGE_ERROR;
 
 			check_header(LM_WIRE_VERSION, type, 0, 0, NULL);
-			check_header(versions[i], type, 0, 0, any ? NULL : "instead of 2");
+			check_header(versions[i], type, 0, 0, any ? NULL : "instead of 3");
 		}
 	}
 }
@@ -284,13 +285,18 @@ static void test_pipes(void **state)
 
 static void test_state(void **state)
 {
-	LmWireState in = {.bytes = LM_WIRE_STATE_BYTES_MAX, .crc = 0x01020304};
+	LmWireState in = {.bytes = LM_WIRE_STATE_BYTES_MAX,
+			  .crc = 0x01020304,
+			  .flags = LM_WIRE_STATE_AS_HINTED};
 	LmWireState back = {0};
 	g_autoptr(GByteArray) bytes = lm_wire_state_encode(&in);
 
 	check_bytes(bytes, golden_state, sizeof(golden_state));
 	assert_int_equal(lm_wire_state_decode(bytes->data, bytes->len, &back, NULL), 0);
-	assert_true(back.bytes == in.bytes && back.crc == in.crc);
+	assert_true(back.bytes == in.bytes && back.crc == in.crc && back.flags == in.flags);
+	bytes->data[12] = 2;
+	check_refused(decode_state, bytes->data, bytes->len, "flags 0x2 are unknown");
+	bytes->data[12] = 0;
 	bytes->data[0] = 1;
 	check_refused(decode_state, bytes->data, bytes->len,
 		      "268435457 bytes is over the limit of 268435456");
