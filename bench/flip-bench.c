@@ -133,7 +133,7 @@ static void G_GNUC_NORETURN receiver(const Variant *variant, const int *fds, int
 	};
 
 	g_ptr_array_add(regions, make_region(host));
-	if (lm_pipes_adopt(&pipes, channels, fds, &error) < 0)
+	if (lm_pipes_adopt(&pipes, channels, fds, variant->io_uring, &error) < 0)
 		die("adopt", error);
 	send_byte(control_fd);
 	expect_byte(control_fd);

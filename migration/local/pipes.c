@@ -45,14 +45,18 @@ static void enlarge(int pipe_fd)
 			return;
 }
 
-/*
- * A second read end. Opened anew, it has file status flags of its own, which the peer cannot
- * change; without /proc, a duplicate must do.
- */
+/* Opened anew, an end has file status flags of its own, which the peer cannot change. */
+static int open_again(int fd, int access)
+{
+	g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+
+	return open(path, access | O_NONBLOCK | O_CLOEXEC);
+}
+
+/* A second read end; without /proc, a duplicate must do. */
 static int read_end_again(int read_fd)
 {
-	g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", read_fd);
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = open_again(read_fd, O_RDONLY);
 
 	return fd >= 0 ? fd : fcntl(read_fd, F_DUPFD_CLOEXEC, 0);
 }
@@ -142,9 +146,25 @@ static int set_flags(int fd, GError **errp)
 	return 0;
 }
 
-int lm_pipes_adopt(LmPipes *pipes, guint count, const int *fds, GError **errp)
+/* Without /proc, or without the right to another user's pipe, the received one must do. */
+static void open_own(const int *fds, int *own, guint count, gboolean keep_read_ends)
+{
+	for (guint i = 0; i < count; i++) {
+		own[i] = -1;
+		if (i % 2 || !keep_read_ends)
+			own[i] = open_again(fds[i], i % 2 ? O_WRONLY : O_RDONLY);
+		if (own[i] < 0)
+			own[i] = fds[i];
+		else
+			close(fds[i]);
+	}
+}
+
+int lm_pipes_adopt(LmPipes *pipes, guint count, const int *fds, gboolean keep_read_ends,
+		   GError **errp)
 {
 	struct stat st[2 * LM_CHANNELS_MAX];
+	int own[2 * LM_CHANNELS_MAX];
 	int ret = 0;
 
 	if (count < 1 || count > LM_CHANNELS_MAX)
@@ -158,10 +178,11 @@ int lm_pipes_adopt(LmPipes *pipes, guint count, const int *fds, GError **errp)
 		ret = set_flags(fds[i], errp);
 	if (ret < 0)
 		return ret;
+	open_own(fds, own, 2 * count, keep_read_ends);
 	pipes->count = count;
 	for (guint i = 0; i < count; i++)
 		pipes->pair[i] =
-			(LmPipePair){.rx = fds[2 * i], .tx = fds[2 * i + 1], .tx_back = -1};
+			(LmPipePair){.rx = own[2 * i], .tx = own[2 * i + 1], .tx_back = -1};
 	return 0;
 }
 

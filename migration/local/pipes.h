@@ -36,9 +36,15 @@ typedef struct LmPipes {
  * allows (pipe-max-size, pipe-user-pages-soft), as large as it allows otherwise.
  */
 int lm_pipes_open(LmPipes *pipes, guint count, int *peer_fds, GError **errp);
-/* Takes 2 * count received descriptors on success; refuses (-EINVAL) what is no pipe, or not
- * open in the direction it should be. Sets O_NONBLOCK. */
-int lm_pipes_adopt(LmPipes *pipes, guint count, const int *fds, GError **errp);
+/*
+ * Takes 2 * count received descriptors on success; refuses (-EINVAL) what is no pipe, or not open
+ * in the direction it should be. They are opened anew, non-blocking, where /proc allows: the peer
+ * shares the flags of those that it sent, and could make them blocking again. @keep_read_ends is
+ * for reads in a ring, each of which says for itself that it does not wait (RWF_NOWAIT), which the
+ * kernel refuses for a pipe that was opened by a name.
+ */
+int lm_pipes_adopt(LmPipes *pipes, guint count, const int *fds, gboolean keep_read_ends,
+		   GError **errp);
 void lm_pipes_close(LmPipes *pipes);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LmPipes, lm_pipes_close)
 

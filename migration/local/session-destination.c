@@ -172,8 +172,16 @@ static int probe_source(LmSession *s, const LmWirePipes *pipes, GError **errp)
 	return 0;
 }
 
+static gboolean reads_in_rings(const LmOptions *options)
+{
+	if (options->io_uring == LM_SWITCH_ON)
+		return lm_io_uring_works() && lm_io_uring_reads_pipes();
+	return options->io_uring == LM_SWITCH_AUTO && lm_io_uring_pays();
+}
+
 static int receive_pipes(LmSession *s, GError **errp)
 {
+	const gboolean in_rings = reads_in_rings(&s->options);
 	g_auto(LmMessage) message = {0};
 	LmWirePipes pipes;
 	int rc = lm_destination_expect(s, LM_MESSAGE_PIPES, &message, errp);
@@ -188,16 +196,14 @@ static int receive_pipes(LmSession *s, GError **errp)
 			       pipes.channels, message.fd_count, 2 * pipes.channels);
 	rc = probe_source(s, &pipes, errp);
 	if (rc == 0)
-		rc = lm_pipes_adopt(&s->pipes, pipes.channels, message.fds, errp);
+		rc = lm_pipes_adopt(&s->pipes, pipes.channels, message.fds, in_rings, errp);
 	if (rc < 0)
 		return rc;
 	message.fd_count = 0; /* the pipes own them now */
 	g_mutex_lock(&s->lock);
 	s->status.channels = pipes.channels;
 	s->status.engine = pipes.engine;
-	s->status.io_uring = s->options.io_uring == LM_SWITCH_ON
-				     ? lm_io_uring_works() && lm_io_uring_reads_pipes()
-				     : s->options.io_uring == LM_SWITCH_AUTO && lm_io_uring_pays();
+	s->status.io_uring = in_rings;
 	g_mutex_unlock(&s->lock);
 	return 0;
 }

@@ -283,7 +283,7 @@ static inline void start_pair(Pair *pair, guint channels, LmEngine engine, gbool
 		close(session[0]);
 		close(control[0]);
 		lm_pipes_close(&pair->pipes);
-		if (lm_pipes_adopt(&pair->pipes, channels, fds, NULL) < 0)
+		if (lm_pipes_adopt(&pair->pipes, channels, fds, io_uring, NULL) < 0)
 			_exit(1);
 		pair->flip.peer_fd = session[1];
 		pair->flip.peer_pid = parent;

@@ -50,7 +50,7 @@ static inline int set_up(void **state)
 		g_ptr_array_add(victim->regions, region);
 	}
 	assert_int_equal(lm_pipes_open(&victim->theirs, 1, fds, NULL), 0);
-	assert_int_equal(lm_pipes_adopt(&victim->ours, 1, fds, NULL), 0);
+	assert_int_equal(lm_pipes_adopt(&victim->ours, 1, fds, FALSE, NULL), 0);
 	victim->flip = (LmFlip){
 		.regions = victim->regions,
 		.pipes = &victim->ours,

@@ -188,7 +188,7 @@ static void destination_regions(Peer *peer)
 	}
 	say(peer, LM_MESSAGE_REGIONS, lm_wire_regions_encode(peer->regions), NULL, 0);
 	hear(peer, LM_MESSAGE_PIPES, &pipes);
-	g_assert(!lm_pipes_adopt(&peer->pipes, pipes.fd_count / 2, pipes.fds, NULL));
+	g_assert(!lm_pipes_adopt(&peer->pipes, pipes.fd_count / 2, pipes.fds, FALSE, NULL));
 	pipes.fd_count = 0;
 	say(peer, LM_MESSAGE_READY, NULL, NULL, 0);
 }

@@ -406,7 +406,7 @@ static void one_channel_ends_all(void **state)
 	int fds[6];
 
 	assert_int_equal(lm_pipes_open(&theirs, 3, fds, NULL), 0);
-	assert_int_equal(lm_pipes_adopt(&ours, 3, fds, NULL), 0);
+	assert_int_equal(lm_pipes_adopt(&ours, 3, fds, FALSE, NULL), 0);
 	victim->flip.pipes = &ours;
 	victim->flip.wait.deadline_ms = 5000;
 	assert_int_equal(write(theirs.pair[1].tx, "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG", 32), 32);

@@ -55,7 +55,7 @@ static void opens_and_adopts(void **state)
 		fcntl(fds[i], F_SETFL, 0);
 		fcntl(fds[i], F_SETFD, 0);
 	}
-	assert_int_equal(lm_pipes_adopt(&destination, LM_CHANNELS_MAX, fds, NULL), 0);
+	assert_int_equal(lm_pipes_adopt(&destination, LM_CHANNELS_MAX, fds, TRUE, NULL), 0);
 	assert_int_equal(source.count, LM_CHANNELS_MAX);
 	assert_int_equal(destination.count, LM_CHANNELS_MAX);
 	for (guint i = 0; i < LM_CHANNELS_MAX; i++) {
@@ -106,6 +106,30 @@ static void our_second_end_is_independent(void **state)
 	close(fds[1]);
 }
 
+/* The same for a destination: a source that keeps what it sent cannot make it wait. */
+static void adopted_ends_are_independent(void **state)
+{
+	guint before = open_fds();
+	LmPipes source, destination;
+	int fds[2], kept[2];
+
+	assert_int_equal(lm_pipes_open(&source, 1, fds, NULL), 0);
+	for (guint i = 0; i < 2; i++)
+		kept[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(lm_pipes_adopt(&destination, 1, fds, FALSE, NULL), 0);
+	assert_int_equal(fcntl(kept[0], F_SETFL, 0), 0);
+	assert_int_equal(fcntl(kept[1], F_SETFL, 0), 0);
+	assert_flags(destination.pair[0].rx, O_RDONLY);
+	assert_flags(destination.pair[0].tx, O_WRONLY);
+	assert_flows(source.pair[0].tx, destination.pair[0].rx, 'x');
+	assert_flows(destination.pair[0].tx, source.pair[0].rx, 'y');
+	lm_pipes_close(&destination);
+	lm_pipes_close(&source);
+	close(kept[0]);
+	close(kept[1]);
+	assert_int_equal(open_fds(), before);
+}
+
 static void a_count_out_of_bounds(void **state)
 {
 	LmPipes pipes = LM_PIPES_INIT;
@@ -115,8 +139,8 @@ static void a_count_out_of_bounds(void **state)
 	assert_int_equal(lm_pipes_open(&pipes, 0, fds, &error), -EINVAL);
 	assert_string_equal(error->message, "0 channels: must be 1 to 16");
 	assert_int_equal(lm_pipes_open(&pipes, LM_CHANNELS_MAX + 1, fds, NULL), -EINVAL);
-	assert_int_equal(lm_pipes_adopt(&pipes, 0, fds, NULL), -EINVAL);
-	assert_int_equal(lm_pipes_adopt(&pipes, LM_CHANNELS_MAX + 1, fds, NULL), -EINVAL);
+	assert_int_equal(lm_pipes_adopt(&pipes, 0, fds, FALSE, NULL), -EINVAL);
+	assert_int_equal(lm_pipes_adopt(&pipes, LM_CHANNELS_MAX + 1, fds, FALSE, NULL), -EINVAL);
 }
 
 static void out_of_descriptors(void **state)
@@ -149,7 +173,7 @@ static void assert_refused(int rx, int tx, const char *part)
 	int fds[2] = {rx, tx};
 	int flags = fcntl(rx, F_GETFL);
 
-	assert_int_equal(lm_pipes_adopt(&pipes, 1, fds, &error), rx < 0 ? -EBADF : -EINVAL);
+	assert_int_equal(lm_pipes_adopt(&pipes, 1, fds, FALSE, &error), rx < 0 ? -EBADF : -EINVAL);
 	assert_true(g_error_matches(error, LM_ERROR, LM_ERROR_PROTOCOL));
 	if (!strstr(error->message, part))
 		fail_msg("\"%s\" lacks \"%s\"", error->message, part);
@@ -198,6 +222,7 @@ int main(void)
 		cmocka_unit_test(opens_and_adopts),
 		cmocka_unit_test(is_as_large_as_allowed),
 		cmocka_unit_test(our_second_end_is_independent),
+		cmocka_unit_test(adopted_ends_are_independent),
 		cmocka_unit_test(a_count_out_of_bounds),
 		cmocka_unit_test(out_of_descriptors),
 		cmocka_unit_test(refuses_what_is_no_pipe),

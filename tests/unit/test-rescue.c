@@ -99,7 +99,7 @@ static G_NORETURN void be_destination(Rescue *rescue, const int *fds, const guin
 	LmPipes pipes = LM_PIPES_INIT;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	g_assert(!lm_pipes_adopt(&pipes, rescue->session->pipes.count, fds, NULL));
+	g_assert(!lm_pipes_adopt(&pipes, rescue->session->pipes.count, fds, FALSE, NULL));
 	for (guint i = 0; i < pipes.count; i++)
 		read_prefix(rescue->pair.regions, pipes.pair[i].rx, prefix[i]);
 	g_assert(write(done_fd, "", 1) == 1);
