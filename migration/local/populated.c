@@ -157,7 +157,9 @@ int lm_populated_scan(LmRegion *region, LmPopulatedBy by, GError **errp)
 		lm_region_bitmap_reset(region);
 		return ret;
 	}
-	region->populated_bytes = lm_region_bitmap_count_bytes(region);
-	region->skipped_bytes = region->used_bytes - region->populated_bytes;
+	__atomic_store_n(&region->populated_bytes, lm_region_bitmap_count_bytes(region),
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&region->skipped_bytes, region->used_bytes - region->populated_bytes,
+			 __ATOMIC_RELAXED);
 	return 0;
 }

@@ -42,6 +42,12 @@ void lm_status_clear(LmStatus *status)
 	g_clear_pointer(&status->regions, g_ptr_array_unref);
 }
 
+/* What the threads that move pages count meanwhile. */
+static guint64 counted(const guint64 *bytes)
+{
+	return __atomic_load_n(bytes, __ATOMIC_RELAXED);
+}
+
 static GPtrArray *region_statuses(GPtrArray *regions)
 {
 	GPtrArray *list = g_ptr_array_new_with_free_func(region_status_free);
@@ -53,9 +59,9 @@ static GPtrArray *region_statuses(GPtrArray *regions)
 		status->name = g_strdup(region->name);
 		status->way = region->way;
 		status->used_bytes = region->used_bytes;
-		status->populated_bytes = region->populated_bytes;
-		status->moved_bytes = region->moved_bytes;
-		status->skipped_bytes = region->skipped_bytes;
+		status->populated_bytes = counted(&region->populated_bytes);
+		status->moved_bytes = counted(&region->moved_bytes);
+		status->skipped_bytes = counted(&region->skipped_bytes);
 		g_ptr_array_add(list, status);
 	}
 	return list;

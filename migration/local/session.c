@@ -431,7 +431,9 @@ int lm_session_run(LmSession *s, int fd, LmOutcome *outcome, GError **errp)
 		g_propagate_error(errp, error);
 		rc = pid;
 	} else {
+		g_mutex_lock(&s->lock);
 		s->status.peer_pid = pid;
+		g_mutex_unlock(&s->lock);
 		rc = s->role == LM_ROLE_SOURCE ? run_source(s, outcome, errp)
 					       : run_destination(s, outcome, errp);
 	}
