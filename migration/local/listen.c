@@ -6,6 +6,8 @@
  *     fchmod before bind leaves no moment in which others could connect. The source looks at the
  *     file's type and owner before it connects, and after that whether it is still the same file.
  *   - by the kernel's word for who is at the other end (SO_PEERCRED), which no race can fool.
+ * What somebody puts in the socket's place can so be a nuisance, but not a danger; still, a folder
+ * in which everybody may replace everything is refused.
  *
  * Whether a socket that is in the way is in use is asked with a datagram socket: connect() then
  * says ECONNREFUSED if no process has the file bound, and EPROTOTYPE if one has. A stream socket
@@ -106,6 +108,23 @@ static int stat_socket(const char *path, uid_t user, uid_t other_user, struct st
 	return 0;
 }
 
+/* In a folder with the sticky bit, as /tmp, a file can be replaced by its owner only. */
+static int check_folder(const char *path, GError **errp)
+{
+	g_autofree char *folder = g_path_get_dirname(path);
+	struct stat st;
+
+	if (stat(folder, &st) < 0)
+		return 0; /* then there is no socket, nor can there be one */
+	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
+		return lm_fail(errp, LM_ERROR_REFUSED, EPERM,
+			       "folder %s of the socket can be written by everybody (mode %04o) "
+			       "and has no sticky bit",
+			       folder, st.st_mode & 07777);
+	}
+	return 0;
+}
+
 static int new_socket(int type, GError **errp)
 {
 	const int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
@@ -157,6 +176,8 @@ int lm_connect(const char *path, guint deadline_ms, GError **errp)
 	int ret;
 
 	ret = make_address(path, &address, errp);
+	if (ret == 0)
+		ret = check_folder(path, errp);
 	if (ret == 0)
 		ret = stat_socket(path, geteuid(), 0, &before, errp);
 	if (ret == 0)
@@ -279,7 +300,8 @@ LmListener *lm_listen(const char *path, GError **errp)
 	g_autoptr(LmListener) listener = NULL;
 	struct sockaddr_un address;
 
-	if (make_address(path, &address, errp) < 0 || make_way(&address, errp) < 0)
+	if (make_address(path, &address, errp) < 0 || check_folder(path, errp) < 0 ||
+	    make_way(&address, errp) < 0)
 		return NULL;
 	listener = new_listener(errp);
 	if (!listener || bind_socket(listener, &address, errp) < 0)

@@ -117,6 +117,26 @@ static void test_relative(void **state)
 	assert_int_equal(access(place.path, F_OK), -1);
 }
 
+static void test_open_folder(void **state)
+{
+	g_auto(Place) place = place_new();
+	LmListener *listener = listen_at(place.path);
+	int fd;
+
+	assert_int_equal(chmod(place.dir, 0777), 0);
+	check_connect(place.path, EPERM, LM_ERROR_REFUSED, "(mode 0777) and has no sticky bit");
+	assert_int_equal(chmod(place.dir, 01777), 0);
+	fd = lm_connect(place.path, 1000, NULL);
+	assert_true(fd >= 0);
+	close(fd);
+	lm_listener_free(listener);
+	assert_int_equal(chmod(place.dir, 0757), 0);
+	check_listen(place.path, LM_ERROR_REFUSED, "(mode 0757) and has no sticky bit");
+	assert_int_equal(access(place.path, F_OK), -1);
+	assert_int_equal(chmod(place.dir, 0775), 0);
+	lm_listener_free(listen_at(place.path));
+}
+
 static void test_replaced(void **state)
 {
 	g_auto(Place) place = place_new();
@@ -246,10 +266,11 @@ static void test_interrupted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_uri),		 TEST(test_uri_length),	     TEST(test_meet),
-		TEST(test_mode),	 TEST(test_relative),	     TEST(test_replaced),
-		TEST(test_stale),	 TEST(test_in_use),	     TEST(test_no_socket),
-		TEST(test_no_directory), TEST(test_connect_timeout), TEST(test_interrupted),
+		TEST(test_uri),		TEST(test_uri_length),	 TEST(test_meet),
+		TEST(test_mode),	TEST(test_relative),	 TEST(test_replaced),
+		TEST(test_open_folder), TEST(test_stale),	 TEST(test_in_use),
+		TEST(test_no_socket),	TEST(test_no_directory), TEST(test_connect_timeout),
+		TEST(test_interrupted),
 	};
 
 	return cmocka_run_group_tests_name("listen", tests, NULL, NULL);
