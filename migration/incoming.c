@@ -242,7 +242,6 @@ bool lm_incoming_start(const char *uri, Error **errp)
 		lm_error_setg(errp, "%s", error->message);
 		return false;
 	}
-	lm_operation_begin(LM_ROLE_DESTINATION, &destination_ops, g_steal_pointer(&path), listener,
-			   &lm_default_options, incoming_worker);
-	return true;
+	return lm_operation_begin(LM_ROLE_DESTINATION, &destination_ops, g_steal_pointer(&path),
+				  listener, &lm_default_options, incoming_worker, errp);
 }

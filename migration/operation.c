@@ -19,7 +19,8 @@ static void operation_free(LmOperation *op)
 {
 	if (!op)
 		return;
-	g_thread_join(op->thread);
+	if (op->thread)
+		g_thread_join(op->thread);
 	lm_session_free(op->session);
 	lm_listener_free(op->listener);
 	g_mutex_clear(&op->lock);
@@ -47,15 +48,25 @@ static void remove_socket(void)
 		unlink(current->path);
 }
 
-LmOperation *lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListener *listener,
-				const LmOptions *options, GThreadFunc worker)
+/* It works with what the main loop sees of it only when this function is over: both are there. */
+static bool start_thread(LmOperation *op, GThreadFunc worker, Error **errp)
+{
+	g_autoptr(GError) error = NULL;
+
+	op->thread = g_thread_try_new("localhost-migrate", worker, op, &error);
+	if (!op->thread)
+		lm_error_setg(errp,
+			      "cannot start a thread: %s (a limit of processes: RLIMIT_NPROC, or "
+			      "pids.max of the control group)",
+			      error->message);
+	return op->thread != NULL;
+}
+
+bool lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListener *listener,
+			const LmOptions *options, GThreadFunc worker, Error **errp)
 {
 	LmOperation *op = g_new0(LmOperation, 1);
 
-	if (!current)
-		atexit(remove_socket);
-	operation_free(current);
-	current = op;
 	op->role = role;
 	op->path = path;
 	op->listener = listener;
@@ -63,8 +74,15 @@ LmOperation *lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, L
 	op->session = lm_session_new(role, ops, op, options);
 	op->outcome = role == LM_ROLE_SOURCE ? LM_OUTCOME_HERE : LM_OUTCOME_UNTOUCHED;
 	g_mutex_init(&op->lock);
-	op->thread = g_thread_new("localhost-migrate", worker, op);
-	return op;
+	if (!start_thread(op, worker, errp)) {
+		operation_free(op);
+		return false;
+	}
+	if (!current)
+		atexit(remove_socket);
+	operation_free(current);
+	current = op;
+	return true;
 }
 
 static void announce_state(void *opaque)

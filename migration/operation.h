@@ -48,9 +48,12 @@ typedef struct LmReport {
 gboolean lm_operation_report(LmReport *report);
 
 /* For outgoing.c and incoming.c: */
-/* Takes @path and @listener (NULL for a source). */
-LmOperation *lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListener *listener,
-				const LmOptions *options, GThreadFunc worker);
+/*
+ * Takes @path and @listener (NULL for a source). False, and the last operation stays the current
+ * one, where no thread can be made: a limit is no reason for QEMU to end.
+ */
+bool lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListener *listener,
+			const LmOptions *options, GThreadFunc worker, Error **errp);
 /* The worker's last act: publishes how it ended. @error may be NULL; takes it. */
 void lm_operation_end(LmOperation *operation, LmOutcome outcome, GError *error);
 /* LmHostOps.changed: sends the MIGRATION event if the state is a new one. */

@@ -151,9 +151,8 @@ bool lm_outgoing_start(const char *uri, const LmOptions *options, Error **errp)
 		if (blocker)
 			qemu.error_free(blocker);
 	} else {
-		lm_operation_begin(LM_ROLE_SOURCE, &source_ops, path, NULL, options,
-				   outgoing_worker);
-		return true;
+		return lm_operation_begin(LM_ROLE_SOURCE, &source_ops, path, NULL, options,
+					  outgoing_worker, errp);
 	}
 	g_free(path);
 	return false;
