@@ -141,6 +141,39 @@ static int start_thread(LmFlipChannel *channel, GError **errp)
 		       error->message);
 }
 
+static gpointer wait_until_asked(gpointer held)
+{
+	g_mutex_lock(held);
+	g_mutex_unlock(held);
+	return NULL;
+}
+
+int lm_flip_try_threads(guint count, GError **errp)
+{
+	g_autoptr(GPtrArray) threads = g_ptr_array_new();
+	g_autoptr(GError) error = NULL;
+	GMutex held;
+
+	g_mutex_init(&held);
+	g_mutex_lock(&held);
+	while (threads->len < count && !error) {
+		GThread *thread = g_thread_try_new("lm-try", wait_until_asked, &held, &error);
+
+		if (thread)
+			g_ptr_array_add(threads, thread);
+	}
+	g_mutex_unlock(&held);
+	for (guint i = 0; i < threads->len; i++)
+		g_thread_join(g_ptr_array_index(threads, i));
+	g_mutex_clear(&held);
+	if (!error)
+		return 0;
+	return lm_fail(errp, LM_ERROR_REFUSED, EAGAIN,
+		       "%u threads can be started, needed are %u: %s (RLIMIT_NPROC, or pids.max of "
+		       "the control group)",
+		       threads->len, count, error->message);
+}
+
 static void init_channel(LmFlipChannel *channel, LmFlipRun *run, guint index)
 {
 	const LmPipePair *pair = &run->flip->pipes->pair[index];

@@ -52,6 +52,11 @@ gboolean lm_io_uring_reads_pipes(void);
 /* Whether LM_SWITCH_AUTO should use it: it works, and was measured to be faster. */
 gboolean lm_io_uring_pays(void);
 /*
+ * Whether @count threads more can be had at once; refuses (-EAGAIN) where a limit is in the way. To
+ * be asked before the VM is stopped.
+ */
+int lm_flip_try_threads(guint count, GError **errp);
+/*
  * Release the pages of a region that is flipped into, so that a page that is not sent reads as
  * zeros (or as the file has it) afterwards. On the destination, before the source stops.
  */

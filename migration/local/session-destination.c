@@ -195,6 +195,8 @@ static int receive_pipes(LmSession *s, GError **errp)
 			       "%u channels came with %u descriptors where %u were due",
 			       pipes.channels, message.fd_count, 2 * pipes.channels);
 	rc = probe_source(s, &pipes, errp);
+	if (rc == 0 && lm_session_flips(s))
+		rc = lm_flip_try_threads(pipes.channels, errp);
 	if (rc == 0)
 		rc = lm_pipes_adopt(&s->pipes, pipes.channels, message.fds, in_rings, errp);
 	if (rc < 0)

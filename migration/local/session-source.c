@@ -154,6 +154,8 @@ int lm_source_regions(LmSession *s, GError **errp)
 
 	lm_session_set_regions(s, s->mine->regions);
 	rc = agree_on_regions(s, errp);
+	if (rc == 0 && lm_session_flips(s))
+		rc = lm_flip_try_threads(s->options.channels, errp);
 	if (rc == 0)
 		rc = send_pipes(s, engine, errp);
 	if (rc == 0)

@@ -131,29 +131,54 @@ static void test_destination(LmTest *test, const void *arg)
 	info = migrate_ok(source, destination, "");
 }
 
-/* Its own thread is there, those that move pages are not: known only when the VM is stopped. */
-static void test_pages(LmTest *test, const void *arg)
+/* Its own thread is there, those that move pages are not. */
+static void test_source_pages(LmTest *test, const void *arg)
 {
 	Group *group = group_new(test);
-	Vm *source = migrate_source(test, &small), *destination, *next;
-	g_autoptr(JsonNode) info = NULL, again = NULL;
+	Vm *source = migrate_source(test, &small), *destination;
+	g_autofree char *uri = NULL, *text = NULL;
+	g_autoptr(JsonNode) info = NULL;
 
 	destination = migrate_destination(test, &small, source);
+	uri = migrate_uri(destination);
+	migrate_listen(destination);
 	group_add(group, source);
+	group_allow(group, 3);
+	text = migrate_refused(source, uri, ", 'channels': 3");
+	assert_contains(text, "2 threads can be started, needed are 3");
+	vm_assert_never_stopped(source);
+	group_allow(group, 4);
+	migrate_begin(source, uri, ", 'channels': 3");
+	info = migrate_wait(source, LM_WAIT_MS);
+	migrate_assert_completed(source, destination, info);
+}
+
+static void test_destination_pages(LmTest *test, const void *arg)
+{
+	Group *group = group_new(test);
+	Vm *source = migrate_source(test, &small), *destination;
+	g_autofree char *uri = NULL, *text = NULL;
+	g_autoptr(JsonNode) info = NULL;
+
+	destination = migrate_destination(test, &small, source);
+	uri = migrate_uri(destination);
+	migrate_listen(destination);
+	group_add(group, destination);
 	group_allow(group, 1);
-	info = migrate_run(source, destination, ", 'channels': 3");
-	assert_string_equal(qmp_str(info, "status"), "failed");
-	assert_contains(qmp_str(info, "error-desc"), "cannot start thread lm-flip/");
-	migrate_assert_kept(source, info);
+	text = migrate_refused(source, uri, ", 'channels': 2");
+	assert_contains(text, "1 threads can be started, needed are 2");
+	vm_assert_never_stopped(source);
 	group_allow(group, -1);
-	next = migrate_destination(test, &small, source);
-	again = migrate_ok(source, next, ", 'channels': 3");
+	migrate_begin(source, uri, ", 'channels': 2");
+	info = migrate_wait(source, LM_WAIT_MS);
+	migrate_assert_completed(source, destination, info);
 }
 
 static const LmCase cases[] = {
 	LM_CASE(test_source),
 	LM_CASE(test_destination),
-	LM_CASE(test_pages),
+	LM_CASE(test_source_pages),
+	LM_CASE(test_destination_pages),
 };
 
 int main(int argc, char **argv)
