@@ -226,8 +226,19 @@ static void save_range(const char *name, guint8 how, guint pages, guint64 addres
 	save("flip", name, out);
 }
 
+/* For the block that is passed. */
+static void save_passed(void)
+{
+	GByteArray *out = behind(0, NULL), *bytes = range(0, 1, 0);
+
+	bytes->data[4] = 1; /* the block's number */
+	put_part(out, 0, bytes);
+	save("flip", "passed", out);
+}
+
 static void save_flips(void)
 {
+	save_passed();
 	save_range("twice", 0, 1, 0);
 	save_range("wide", 0, 80, 0);
 	save_range("wide-ring", 2, 80, 0);
