@@ -14,16 +14,17 @@
 #include "payload.h"
 
 enum {
-	PAGE_SHIFT = 12,
 	PAGE_BYTES = 1 << PAGE_SHIFT,
 	PAGE_WORDS = PAGE_BYTES / 4,
 	SPREAD_WORDS = 256 / 4, /* one word in every 256 bytes */
 	FIRST_BYTE = 4 << 20,
-	BEAT_MS = 50,
+	BEAT_MIN_MS = 5,
+	BEAT_MAX_MS = 1000,
 	BURST_MAX_MS = 10, /* what is caught up with after a pause */
 	BURST_PAGES = 64,  /* without a rate */
 	VERIFY_PER_DIRTY = 4,
 	IDLE_VERIFY = 16, /* pages per ms of the last burst */
+	HIGH_VERIFY = 64, /* pages above 4 GiB in each burst */
 	ERROR_LINES = 32, /* per processor */
 };
 
@@ -33,6 +34,8 @@ struct options {
 	uint32_t mib, touch_mib;
 	uint32_t rate; /* pages per ms of all processors, 0: no limit */
 	uint32_t hot_percent;
+	uint32_t beat_ms;
+	uint32_t high_mib;
 	bool idle;
 };
 
@@ -46,7 +49,13 @@ struct cpu {
 	volatile uint32_t checked, errors;
 } __attribute__((aligned(64)));
 
-static struct options options = {.mib = 4096, .touch_mib = 4096, .rate = 16, .hot_percent = 25};
+static struct options options = {
+	.mib = 4096,
+	.touch_mib = 4096,
+	.rate = 16,
+	.hot_percent = 25,
+	.beat_ms = 50,
+};
 static struct cpu cpus[MAX_CPUS];
 static uint32_t cpu_count;
 static volatile uint32_t go, traps;
@@ -54,6 +63,7 @@ static volatile uint32_t go, traps;
 static uint32_t *generations; /* one per test page */
 static uint32_t first_page;   /* page frame number of the first test page */
 static uint32_t page_count;
+static uint32_t high_count, high_errors; /* pages above 4 GiB */
 
 static uint32_t mix(uint32_t page, uint32_t generation, uint32_t word)
 {
@@ -68,23 +78,18 @@ static uint32_t *page_at(uint32_t index)
 }
 
 /* Word 0 and every 64th hold mix(), word 1 the magic, 2 the page, 3 the generation. */
-static void page_write(uint32_t index, uint32_t generation)
+void page_fill(uint32_t *words, uint32_t page, uint32_t generation)
 {
-	uint32_t *words = page_at(index);
-	uint32_t page = first_page + index;
-
 	for (uint32_t i = 0; i < PAGE_WORDS; i += SPREAD_WORDS)
 		words[i] = mix(page, generation, i);
 	words[1] = PAGE_MAGIC;
 	words[2] = page;
 	words[3] = generation;
-	generations[index] = generation;
 }
 
-static bool page_differs(uint32_t index, uint32_t *word, uint32_t *want)
+bool page_is_wrong(const uint32_t *words, uint32_t page, uint32_t generation, uint32_t *word,
+		   uint32_t *want)
 {
-	const uint32_t *words = page_at(index);
-	uint32_t page = first_page + index, generation = generations[index];
 	const uint32_t header[] = {PAGE_MAGIC, page, generation};
 
 	for (uint32_t i = 0; i < 3; i++) {
@@ -102,13 +107,19 @@ static bool page_differs(uint32_t index, uint32_t *word, uint32_t *want)
 	return false;
 }
 
+static void page_write(uint32_t index, uint32_t generation)
+{
+	page_fill(page_at(index), first_page + index, generation);
+	generations[index] = generation;
+}
+
 /* A page that is wrong is counted once: it is written again afterwards. */
 static void page_verify(struct cpu *cpu, uint32_t index)
 {
 	uint32_t word, want;
 
 	cpu->checked++;
-	if (!page_differs(index, &word, &want))
+	if (!page_is_wrong(page_at(index), first_page + index, generations[index], &word, &want))
 		return;
 	if (++cpu->errors <= ERROR_LINES)
 		print_line("ERROR page %u offset %u want %x got %x generation %u",
@@ -173,7 +184,7 @@ static void work_for_ever(struct cpu *cpu, void (*each)(void))
 
 	cpu->last_burst = clock_now();
 	if (rests)
-		timer_start(options.idle ? BEAT_MS / 2 : 5);
+		timer_start(options.idle ? (options.beat_ms + 1) / 2 : 5);
 	for (;;) {
 		burst_timed(cpu);
 		if (each)
@@ -190,6 +201,7 @@ static void heartbeat(void)
 	uint64_t now = clock_now();
 	uint32_t ms = clock_ms_between(last_beat, now), errors = traps;
 
+	high_errors += high_verify(high_count ? HIGH_VERIFY : 0);
 	if (!last_beat)
 		start = last_beat = now;
 	else if (clock_ms_between(start, now) < due_ms)
@@ -197,7 +209,7 @@ static void heartbeat(void)
 	else if (ms > gap_ms)
 		gap_ms = ms;
 	last_beat = now;
-	due_ms = clock_ms_between(start, now) / BEAT_MS * BEAT_MS + BEAT_MS;
+	due_ms = (clock_ms_between(start, now) / options.beat_ms + 1) * options.beat_ms;
 	for (uint32_t i = 0; i < cpu_count; i++) {
 		uint32_t seen = cpus[i].checked;
 
@@ -205,6 +217,7 @@ static void heartbeat(void)
 		checked_seen[i] = seen;
 		errors += cpus[i].errors;
 	}
+	errors += high_errors;
 	print_line("beat %U pages %u checked %U gap_ms %u errors %u", ++beats, page_count, checked,
 		   gap_ms, errors);
 }
@@ -233,6 +246,8 @@ static void options_read(const char *line)
 		option_number(line, "touch=", &options.touch_mib);
 		option_number(line, "rate=", &options.rate);
 		option_number(line, "hot=", &options.hot_percent);
+		option_number(line, "beat=", &options.beat_ms);
+		option_number(line, "high=", &options.high_mib);
 		while (*line && *line != ' ')
 			line++;
 		while (*line == ' ')
@@ -244,6 +259,10 @@ static void options_read(const char *line)
 		options.touch_mib = 4096;
 	if (options.rate > 100000)
 		options.rate = 100000;
+	if (options.beat_ms < BEAT_MIN_MS)
+		options.beat_ms = BEAT_MIN_MS;
+	if (options.beat_ms > BEAT_MAX_MS)
+		options.beat_ms = BEAT_MAX_MS;
 	if (options.hot_percent > 100)
 		options.hot_percent = 100;
 }
@@ -326,9 +345,12 @@ void payload_main(const struct multiboot_info *mbi)
 	memory_init(mbi);
 	if (!page_count)
 		print_line("ERROR no memory to test");
+	high_count = high_init(mbi, options.high_mib);
+	if (options.high_mib && !high_count)
+		print_line("ERROR no memory above 4 GiB");
 	cpu_count = cpus_start();
 	slices_init();
-	print_line("payload ready pages %u vcpus %u", page_count, cpu_count);
+	print_line("payload ready pages %u vcpus %u high %u", page_count, cpu_count, high_count);
 	go = 1;
 	work_for_ever(&cpus[0], heartbeat);
 }

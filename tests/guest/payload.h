@@ -3,18 +3,21 @@
  * The payload: a kernel of its own that watches its memory while the process
  * under it is replaced. guest.md says what it prints and which options it takes.
  *
- * payload.c     the memory test: pages, generations, heartbeat
- * payload-hw.c  the machine: serial port, clock, local APIC, other processors
- * payload.S     entry and stubs
+ * payload.c       the memory test: pages, generations, heartbeat
+ * payload-high.c  pages above 4 GiB
+ * payload-hw.c    the machine: serial port, clock, local APIC, other processors
+ * payload.S       entry and stubs
  */
 #ifndef LM_TESTS_GUEST_PAYLOAD_H
 #define LM_TESTS_GUEST_PAYLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define MAX_CPUS    64
 #define STACK_BYTES 8192
+#define PAGE_SHIFT  12
 
 /* Multiboot 1, as far as it is used. */
 struct multiboot_info {
@@ -64,10 +67,18 @@ void cpu_rest(void);
 uint32_t cpus_start(void);
 uint32_t div64(uint64_t value, uint32_t by, uint64_t *quotient);
 
-/* payload.c */
+/* payload.c: what page number @page holds in generation @generation, at @words. */
+void page_fill(uint32_t *words, uint32_t page, uint32_t generation);
+bool page_is_wrong(const uint32_t *words, uint32_t page, uint32_t generation, uint32_t *word,
+		   uint32_t *want);
 void payload_main(const struct multiboot_info *mbi);
 void payload_ap_main(uint32_t ap);
 void payload_trap(const uint32_t *frame);
+
+/* payload-high.c: of the first processor only. Fills at most @mib; returns the pages. */
+uint32_t high_init(const struct multiboot_info *mbi, uint32_t mib);
+/* Verifies so many, the next in turn; returns how many were wrong. */
+uint32_t high_verify(uint32_t pages);
 
 /* The compiler emits calls to this for large assignments. */
 void *memset(void *to, int value, size_t bytes);

@@ -9,6 +9,7 @@
 
 #define OVERCOMMIT "/proc/sys/vm/nr_overcommit_hugepages"
 #define MIB	   (1 << 20)
+#define HIGH_BEATS 140 /* in which the payload verifies 32 MiB above 4 GiB, and some */
 
 /* Whether all bytes of @block went @way. */
 static void assert_block(JsonNode *info, const char *name, const char *way)
@@ -168,6 +169,22 @@ static void test_sparse(LmTest *test, const void *arg)
 	assert_true(process_smaps_bytes(destination->pid, "Rss") < 400 * MIB);
 }
 
+/* q35 puts what is beyond 2 GiB above 4 GiB; all of it that is filled is verified there. */
+static void test_above_4_gib(LmTest *test, const void *arg)
+{
+	const VmOptions options = {.append = "rate=8 touch=32 high=32 beat=10", .memory_mib = 3072};
+	g_autoptr(GError) error = NULL;
+	g_autoptr(JsonNode) info = NULL;
+	Vm *source = migrate_source(test, &options);
+	Vm *destination = migrate_destination(test, &options, source);
+	Beat beat;
+
+	info = migrate_ok(source, destination, arg);
+	if (!serial_wait_beats(destination->serial_path, HIGH_BEATS, LM_WAIT_MS, &beat, &error))
+		fail_msg("%s", error->message);
+	vm_assert_intact(destination);
+}
+
 static void test_huge_pages_stay(LmTest *test, const void *arg)
 {
 	const VmOptions options = {.append = "rate=8", .memory_mib = 256};
@@ -226,6 +243,9 @@ int main(int argc, char **argv)
 		LM_CASE(test_numa),
 		LM_CASE(test_chain_of_shared),
 		LM_CASE(test_sparse),
+		LM_CASE_ARG(test_above_4_gib, ""),
+		LM_CASE_ARG(test_above_4_gib, ", 'ram': 'share'"),
+		LM_CASE_ARG(test_above_4_gib, ", 'ram': 'share', 'live': false"),
 		LM_CASE(test_huge_pages_stay),
 		LM_CASE_ARG(test_memory_is_held_once, "vmsplice"),
 		LM_CASE_ARG(test_memory_is_held_once, "process-vm-readv"),
