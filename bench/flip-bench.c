@@ -129,7 +129,7 @@ static void G_GNUC_NORETURN receiver(const Variant *variant, const int *fds, int
 		.io_uring = variant->io_uring,
 		.peer_pid = getppid(),
 		.peer_fd = socket_fd,
-		.wait = {10000, -1},
+		.wait = {.deadline_ms = 10000, .cancel_fd = -1},
 	};
 
 	g_ptr_array_add(regions, make_region(host));
@@ -167,7 +167,7 @@ static void flip_all(const Variant *variant, LmPipes *pipes, int socket_fd, guin
 		.engine = variant->engine,
 		.io_uring = variant->io_uring,
 		.peer_fd = socket_fd,
-		.wait = {10000, -1},
+		.wait = {.deadline_ms = 10000, .cancel_fd = -1},
 	};
 
 	g_ptr_array_add(regions, region);

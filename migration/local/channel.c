@@ -155,7 +155,7 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 	g_autofree char *what = g_strdup_printf("the %s message", name);
 	const guint length = payload ? payload->len : 0;
 	const LmWireHeader header = {LM_WIRE_VERSION, type, length, fd_count};
-	const LmWait begun = {.deadline_ms = wait->deadline_ms, .cancel_fd = -1};
+	LmWait begun;
 	guint8 bytes[LM_WIRE_HEADER_BYTES];
 	struct iovec iov = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -173,6 +173,7 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 	n = send_some(socket_fd, wait, &msg, what, errp);
 	if (n < 0)
 		return (int)n;
+	begun = lm_wait_in_all(wait);
 	ret = send_bytes(socket_fd, &begun, bytes + n, sizeof(bytes) - n, what, errp);
 	if (ret < 0 || length == 0)
 		return ret;
@@ -262,14 +263,15 @@ static int receive_bytes(int socket_fd, const LmWait *wait, guint8 *bytes, gsize
 static int receive(int socket_fd, const LmWait *wait, LmMessage *message, const char *what,
 		   GError **errp)
 {
-	const LmWait begun = {.deadline_ms = wait->deadline_ms, .cancel_fd = -1};
 	g_auto(LmMessage) got = {0};
 	guint8 bytes[LM_WIRE_HEADER_BYTES];
 	const gssize n = receive_some(socket_fd, wait, bytes, sizeof(bytes), &got, what, errp);
+	LmWait begun;
 	int ret;
 
 	if (n < 0)
 		return (int)n;
+	begun = lm_wait_in_all(wait);
 	ret = receive_bytes(socket_fd, &begun, bytes + n, sizeof(bytes) - n, &got, what, errp);
 	if (ret < 0)
 		return ret;

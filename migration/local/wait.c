@@ -22,9 +22,20 @@ static int judge(const struct pollfd *cancel, const struct pollfd *fd, const cha
 	return fd->revents;
 }
 
+static gint64 end_of_step_us(const LmWait *wait)
+{
+	return g_get_monotonic_time() + wait->deadline_ms * G_GINT64_CONSTANT(1000);
+}
+
+LmWait lm_wait_in_all(const LmWait *wait)
+{
+	return (LmWait){
+		.deadline_ms = wait->deadline_ms, .cancel_fd = -1, .end_us = end_of_step_us(wait)};
+}
+
 int lm_wait_fd(const LmWait *wait, int fd, short events, const char *what, GError **errp)
 {
-	const gint64 end_us = g_get_monotonic_time() + wait->deadline_ms * G_GINT64_CONSTANT(1000);
+	const gint64 end_us = wait->end_us ? wait->end_us : end_of_step_us(wait);
 	struct pollfd fds[2] = {
 		{.fd = wait->cancel_fd, .events = POLLIN},
 		{.fd = fd, .events = events},

@@ -274,7 +274,7 @@ static inline void start_pair(Pair *pair, guint channels, LmEngine engine, gbool
 		.engine = engine,
 		.io_uring = io_uring,
 		.peer_fd = session[0],
-		.wait = {deadline_ms, -1},
+		.wait = {.deadline_ms = deadline_ms, .cancel_fd = -1},
 	};
 	pair->child = fork();
 	assert_true(pair->child >= 0);

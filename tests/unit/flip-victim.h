@@ -57,7 +57,7 @@ static inline int set_up(void **state)
 		.engine = LM_ENGINE_VMSPLICE,
 		.peer_pid = getpid(),
 		.peer_fd = -1,
-		.wait = {100, -1},
+		.wait = {.deadline_ms = 100, .cancel_fd = -1},
 	};
 	*state = victim;
 	return 0;

@@ -245,6 +245,60 @@ static void test_timeout(void **state)
 	}
 }
 
+#define CRUMBS	 400
+#define CRUMB_US 10000
+
+static gpointer dribble(gpointer data)
+{
+	const int fd = GPOINTER_TO_INT(data);
+	guint8 bytes[CRUMBS] = {0};
+
+	make_header(bytes, LM_MESSAGE_ERROR, CRUMBS - HEADER, 0);
+	for (guint i = 0; i < CRUMBS; i++) {
+		if (send(fd, bytes + i, 1, MSG_NOSIGNAL) < 0)
+			break;
+		g_usleep(CRUMB_US);
+	}
+	return NULL;
+}
+
+/* Each byte comes in time, and the message does not. */
+static void test_dribble(void **state)
+{
+	g_auto(Ends) ends = ends_new();
+	GThread *thread = g_thread_new("dribble", dribble, GINT_TO_POINTER(ends.fd[1]));
+
+	check_receive(ends.fd[0], &hasty, ETIMEDOUT, LM_ERROR_TIMEOUT,
+		      "timed out after 50 ms waiting for a message of the peer");
+	close_end(&ends, 0);
+	g_thread_join(thread);
+}
+
+static gpointer sip(gpointer data)
+{
+	const int fd = GPOINTER_TO_INT(data);
+	static guint8 bytes[4096];
+
+	while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+		g_usleep(CRUMB_US);
+	return NULL;
+}
+
+/* The same with a peer that reads as slowly. */
+static void test_send_to_one_who_sips(void **state)
+{
+	g_auto(Ends) ends = ends_new();
+	g_autoptr(GByteArray) payload = bytes_of(LM_WIRE_PAYLOAD_MAX);
+	g_autoptr(GError) error = NULL;
+	GThread *thread = g_thread_new("sip", sip, GINT_TO_POINTER(ends.fd[1]));
+
+	check_failure(
+		lm_channel_send(ends.fd[0], &hasty, LM_MESSAGE_HELLO, payload, NULL, 0, &error),
+		&error, ETIMEDOUT, LM_ERROR_TIMEOUT, "waiting for the hello message");
+	close_end(&ends, 0);
+	g_thread_join(thread);
+}
+
 static void test_send_timeout(void **state)
 {
 	g_auto(Ends) ends = ends_new();
@@ -362,6 +416,8 @@ int main(void)
 		TEST(test_reset),
 		TEST(test_last_words),
 		TEST(test_timeout),
+		TEST(test_dribble),
+		TEST(test_send_to_one_who_sips),
 		TEST(test_send_timeout),
 		TEST(test_cancelled),
 		TEST(test_wait),

@@ -145,7 +145,7 @@ static void send_pages(Rescue *rescue)
 		       .pipes = &session->pipes,
 		       .engine = LM_ENGINE_VMSPLICE,
 		       .peer_fd = -1,
-		       .wait = {2 * IDLE_MS, -1},
+		       .wait = {.deadline_ms = 2 * IDLE_MS, .cancel_fd = -1},
 		       .log = session->log};
 	int rc;
 
