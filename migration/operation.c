@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "hmp.h"
+#include "local/host-limits.h"
 #include "main-loop.h"
 #include "operation.h"
 
@@ -53,6 +54,10 @@ static bool start_thread(LmOperation *op, GThreadFunc worker, Error **errp)
 {
 	g_autoptr(GError) error = NULL;
 
+	if (lm_limits_check_memory(&error) < 0) {
+		lm_error_setg(errp, "%s", error->message);
+		return false;
+	}
 	op->thread = g_thread_try_new("localhost-migrate", worker, op, &error);
 	if (!op->thread)
 		lm_error_setg(errp,

@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "fault.h"
+#include "host-limits.h"
 #include "inventory.h"
 #include "region.h"
 #include "session.h"
@@ -90,6 +91,8 @@ int lm_destination_hello(LmSession *s, GError **errp)
 	LmWireHello hello = {0};
 	int rc = lm_destination_expect(s, LM_MESSAGE_HELLO, &message, errp);
 
+	if (rc == 0)
+		rc = lm_limits_check_memory(errp);
 	if (rc == 0)
 		rc = lm_wire_hello_check(message.header.version, message.payload,
 					 message.header.length, errp);
@@ -194,7 +197,9 @@ static int receive_pipes(LmSession *s, GError **errp)
 		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 			       "%u channels came with %u descriptors where %u were due",
 			       pipes.channels, message.fd_count, 2 * pipes.channels);
-	rc = probe_source(s, &pipes, errp);
+	rc = lm_limits_check(s->regions, pipes.channels, errp);
+	if (rc == 0)
+		rc = probe_source(s, &pipes, errp);
 	if (rc == 0 && lm_session_flips(s))
 		rc = lm_flip_try_threads(pipes.channels, errp);
 	if (rc == 0)

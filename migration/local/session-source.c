@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "host-limits.h"
 #include "inventory.h"
 #include "keep.h"
 #include "populated.h"
@@ -154,6 +155,10 @@ int lm_source_regions(LmSession *s, GError **errp)
 
 	lm_session_set_regions(s, s->mine->regions);
 	rc = agree_on_regions(s, errp);
+	if (rc == 0)
+		rc = lm_limits_check(s->regions, s->options.channels, errp);
+	if (rc == 0)
+		rc = lm_memory_groups_check(s->status.peer_pid, s->regions, errp);
 	if (rc == 0 && lm_session_flips(s))
 		rc = lm_flip_try_threads(s->options.channels, errp);
 	if (rc == 0)

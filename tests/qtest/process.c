@@ -2,6 +2,7 @@
 #include "process.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static int count_entries(pid_t pid, const char *folder)
 {
@@ -49,4 +50,13 @@ char process_state(pid_t pid)
 		return 0;
 	name_end = strrchr(text, ')');
 	return name_end && name_end[1] ? name_end[2] : 0;
+}
+
+guint64 process_address_bytes(pid_t pid)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d/statm", (int)pid), *text = NULL;
+
+	if (!g_file_get_contents(path, &text, NULL, NULL))
+		return 0;
+	return g_ascii_strtoull(text, NULL, 10) * (guint64)sysconf(_SC_PAGESIZE);
 }

@@ -11,6 +11,8 @@ int process_count_fds(pid_t pid);
 int process_count_threads(pid_t pid);
 /* The sum of a field of smaps, in bytes: "AnonHugePages", "Rss". */
 guint64 process_smaps_bytes(pid_t pid, const char *field);
+/* All that is mapped; 0 if the process is gone. */
+guint64 process_address_bytes(pid_t pid);
 
 /* 'R', 'S', 'T' ... as in proc(5); 0 if the process is gone. */
 char process_state(pid_t pid);
