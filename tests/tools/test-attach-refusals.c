@@ -76,6 +76,8 @@ static void test_thread(LmTest *test, const void *arg)
 
 	while ((name = g_dir_read_name(dir)) && atoi(name) == vm->pid)
 		;
+	if (!name)
+		fail_msg("process %d has one thread only", (int)vm->pid);
 	assert_true(attach_check(atoi(name), "x", 0, &facts, &error) < 0);
 	assert_contains(error->message, "is a thread of process");
 }

@@ -339,7 +339,7 @@ static gboolean zero_pages_are_told(void)
 	guint8 *mapped = mmap(NULL, 2 * HUGE_BYTES, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	guint8 *huge = mapped + (HUGE_BYTES - (guintptr)mapped % HUGE_BYTES) % HUGE_BYTES;
-	LmScanRange found;
+	LmScanRange found = {0};
 	LmScan scan = {
 		.start = (guint64)(guintptr)huge,
 		.end = (guint64)(guintptr)huge + HUGE_BYTES,

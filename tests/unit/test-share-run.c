@@ -92,6 +92,7 @@ static void check_stopped_short(Between *between, int err, LmErrorCode code, con
 	int ret;
 
 	fill(&memory, 0, 1);
+	/* cppcheck-suppress autoVariables; it is used while this function runs */
 	between->memory = &memory;
 	run.between_chunks = look_between;
 	run.opaque = between;

@@ -252,7 +252,7 @@ static void carry_capabilities(LuUpgrade *up)
 		gboolean was = lu_json_bool(entry, "state"), is = FALSE;
 		g_autofree char *message = NULL;
 		g_autoptr(GError) error = NULL;
-		g_autoptr(JsonNode) reply = NULL;
+		G_GNUC_UNUSED g_autoptr(JsonNode) reply = NULL;
 
 		if (has_capability(new, name, &is) ? was == is : !was)
 			continue;
