@@ -160,6 +160,8 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	OPTIONAL(AioContext *, iohandler_get_aio_context, (void))                                  \
 	/* HMP: include/monitor/monitor.h */                                                       \
 	FUNCTION(int, monitor_printf, (Monitor *, const char *, ...))                              \
+	FUNCTION(Monitor *, monitor_cur, (void))                                                   \
+	FUNCTION(int, monitor_get_fd, (Monitor *, const char *, Error **))                         \
 	FUNCTION(int, monitor_suspend, (Monitor *))                                                \
 	FUNCTION(void, monitor_resume, (Monitor *))
 

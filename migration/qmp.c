@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "local/userfault.h"
 #include "operation.h"
 #include "qapi-localhost-migrate.h"
 #include "qmp.h"
@@ -135,6 +136,23 @@ static bool get_number(const QDict *arguments, const char *name, gint64 max, gui
 	return true;
 }
 
+/* It stays with this process, whatever comes of the command. */
+static bool take_userfaultfd(const char *name, Error **errp)
+{
+	g_autoptr(GError) error = NULL;
+	int fd;
+
+	if (!name)
+		return true;
+	fd = qemu.monitor_get_fd(qemu.monitor_cur(), name, errp);
+	if (fd < 0)
+		return false;
+	if (lm_userfault_lend(fd, &error) == 0)
+		return true;
+	lm_error_setg(errp, "Parameter 'userfaultfd': %s: %s", name, error->message);
+	return false;
+}
+
 static void qmp_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
 {
 	LmOptions options = lm_default_options;
@@ -150,6 +168,8 @@ static void qmp_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
 	options.ram = ram && !strcmp(ram, "share") ? LM_WAY_SHARE : LM_WAY_FLIP;
 	options.live = qemu.qdict_get_try_bool(arguments, "live", true);
 	options.rehearse = qemu.qdict_get_try_bool(arguments, "rehearse", false);
+	if (!take_userfaultfd(qemu.qdict_get_try_str(arguments, "userfaultfd"), errp))
+		return;
 	lm_outgoing_start(qemu.qdict_get_try_str(arguments, "uri"), &options, errp);
 }
 

@@ -27,24 +27,51 @@ G_STATIC_ASSERT(sizeof(MoveArgument) == 40);
 #endif
 #define DEVICE "/dev/userfaultfd"
 
-/* The system call is for the privileged; the device is for whoever may open it. */
+static int lent_fd = -1; /* of the device */
+
+int lm_userfault_lend(int device_fd, GError **errp)
+{
+	int fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC), err = errno;
+
+	if (fd < 0) {
+		close(device_fd);
+		return lm_fail_errno(errp, LM_ERROR_REFUSED, err,
+				     "the descriptor that was lent is not of " DEVICE);
+	}
+	close(fd);
+	if (lent_fd >= 0)
+		close(lent_fd);
+	lent_fd = device_fd;
+	return 0;
+}
+
+static int open_by_device(void)
+{
+	const int device_fd = lent_fd >= 0 ? lent_fd : open(DEVICE, O_RDWR | O_CLOEXEC);
+	int fd, err;
+
+	if (device_fd < 0)
+		return -1;
+	fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+	err = errno;
+	if (device_fd != lent_fd)
+		close(device_fd);
+	errno = err;
+	return fd;
+}
+
+/* The system call is for the privileged; the device is for whoever may open it, or was lent it. */
 static int open_any(GError **errp)
 {
 	const gboolean fault = lm_fault_fails("userfaultfd");
 	int fd = fault ? -1 : (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-	int device_fd, err;
+	int err;
 
+	if (fd < 0 && !fault)
+		fd = open_by_device();
 	if (fd >= 0)
 		return fd;
 	err = errno;
-	device_fd = fault ? -1 : open(DEVICE, O_RDWR | O_CLOEXEC);
-	if (device_fd >= 0) {
-		fd = ioctl(device_fd, USERFAULTFD_IOC_NEW, O_CLOEXEC);
-		err = errno;
-		close(device_fd);
-	}
-	if (fd >= 0)
-		return fd;
 	if (err == ENOSYS)
 		return lm_fail(errp, LM_ERROR_REFUSED, err,
 			       "no userfaultfd: this kernel lacks it, or a filter forbids it");

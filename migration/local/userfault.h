@@ -14,6 +14,11 @@
  * kernel's faults as well as this process's; or -errno and a reason that names what is missing.
  */
 int lm_userfault_open(GError **errp);
+/*
+ * Takes @device_fd, of /dev/userfaultfd, to open them with from now on, for a process that may not
+ * open the device itself. Refuses another file, and closes it.
+ */
+int lm_userfault_lend(int device_fd, GError **errp);
 
 /* Page-aligned ranges of one or several anonymous mappings. Unwatching wakes those who wait. */
 int lm_userfault_watch(int fd, void *start, gsize bytes);

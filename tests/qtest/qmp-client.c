@@ -254,6 +254,31 @@ JsonNode *qmp_command(QmpClient *client, GError **errp, const char *name, const 
 	return reply;
 }
 
+/* A space between two messages carries it. */
+gboolean qmp_pass_fd(QmpClient *client, int fd, GError **errp)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {(char[1]){' '}, 1};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = control.space,
+				 .msg_controllen = sizeof(control.space)};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	if (sendmsg(client->fd, &message, MSG_NOSIGNAL) == 1)
+		return TRUE;
+	g_set_error(errp, QMP_ERROR, QMP_ERROR_SYSTEM, "cannot pass a descriptor: %s",
+		    g_strerror(errno));
+	return FALSE;
+}
+
 void qmp_set_timeout(QmpClient *client, guint timeout_ms)
 {
 	client->timeout_ms = timeout_ms;

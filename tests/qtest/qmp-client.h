@@ -43,6 +43,8 @@ JsonNode *qmp_command(QmpClient *client, GError **errp, const char *name, const 
 		      ...) G_GNUC_PRINTF(4, 5);
 JsonNode *qmp_command_va(QmpClient *client, GError **errp, const char *name, const char *arguments,
 			 va_list args) G_GNUC_PRINTF(4, 0);
+/* A descriptor, for the command that is sent next ("getfd"). It stays the caller's. */
+gboolean qmp_pass_fd(QmpClient *client, int fd, GError **errp);
 /* Waits longer or shorter than LM_WAIT_MS for replies from now on. */
 void qmp_set_timeout(QmpClient *client, guint timeout_ms);
 /* human-monitor-command; the text is the caller's. */
