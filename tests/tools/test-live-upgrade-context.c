@@ -140,6 +140,25 @@ static Vm *vm_of_nobody(LmTest *test, char **plugin)
 	return tool_vm(test, &options);
 }
 
+/* Of memory that was shared live there is nothing to say; @not_live: that it was not, and why. */
+static void assert_live(const Run *run, gboolean not_live)
+{
+	g_autofree char *report = json_to_string(run->report, FALSE);
+
+	if (access("/dev/userfaultfd", R_OK | W_OK))
+		return;
+	if (strstr(report, "memory was shared while the guest was stopped") ? !not_live : not_live)
+		fail_msg("shared live: %s", report);
+}
+
+static gboolean everybody_may(void)
+{
+	g_autofree char *text = NULL;
+
+	return !g_file_get_contents("/proc/sys/vm/unprivileged_userfaultfd", &text, NULL, NULL) ||
+	       *text == '1';
+}
+
 static void test_root_for_nobody(LmTest *test, const void *arg)
 {
 	g_autofree char *plugin = NULL, *uid = NULL;
@@ -150,6 +169,7 @@ static void test_root_for_nobody(LmTest *test, const void *arg)
 	tool_assert_upgraded(vm, &run);
 	uid = status_line(run.new_pid, "Uid");
 	assert_string_equal(uid, "65534\t65534\t65534\t65534");
+	assert_live(&run, FALSE); /* root has lent it the device */
 }
 
 static void test_nobody_for_nobody(LmTest *test, const void *arg)
@@ -166,6 +186,7 @@ static void test_nobody_for_nobody(LmTest *test, const void *arg)
 					    tool_qemu(), NULL},
 		      envp);
 	tool_assert_upgraded(vm, &run);
+	assert_live(&run, !everybody_may());
 }
 
 static void test_nobody_for_root(LmTest *test, const void *arg)

@@ -9,37 +9,46 @@
 #include "handle.h"
 #include "json.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
 #define POLL_MS	   20
 #define DEADLINE_S 300
 #define SETTLE_MS  30000
+/* What the old QEMU knows the device by. */
+#define LENT_NAME "localhost-migrate-userfaultfd"
 
 /* -------------------------------------------------------------------- asking */
 
-static char *arguments(const LuUpgrade *up, gboolean share)
+/*
+ * Sharing live takes a userfaultfd for the kernel's faults as well, to which a QEMU of another user
+ * than root has no right by default. Who upgrades it may have it, and lends the device.
+ */
+static gboolean lend_userfaultfd(LuUpgrade *up)
 {
-	return lu_json_format(
-		up->request->rehearse
-			? (share ? "{'uri': %s, 'ram': 'share', 'live': true, "
-				   "'rehearse': true}"
-				 : "{'uri': %s, 'rehearse': true}")
-			: (share ? "{'uri': %s, 'ram': 'share', 'live': true}" : "{'uri': %s}"),
-		up->journal->handover);
+	g_auto(LuFd) fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+
+	return fd >= 0 && lu_qmp_pass_fd(up->old_qmp, fd, LENT_NAME, NULL);
 }
 
-static gboolean begin(LuUpgrade *up, gboolean share, GError **errp)
+static char *arguments(const LuUpgrade *up, const char *uri, gboolean share, gboolean lent)
 {
-	g_autofree char *bare = up->journal->handover;
-	g_autofree char *uri = g_strconcat("unix:", bare, NULL), *json = NULL, *message = NULL;
-	g_autoptr(JsonNode) reply = NULL;
+	g_autofree char *quoted = lu_json_format("{'uri': %s", uri);
 
-	up->journal->handover = uri;
-	json = arguments(up, share);
-	up->journal->handover = g_steal_pointer(&bare);
-	message = g_strdup_printf("{\"execute\": \"localhost-migrate\", \"arguments\": %s}", json);
-	reply = lu_qmp_send(up->old_qmp, message, errp);
+	return g_strconcat(quoted, share ? ", \"ram\": \"share\", \"live\": true" : "",
+			   share && lent ? ", \"userfaultfd\": \"" LENT_NAME "\"" : "",
+			   up->request->rehearse ? ", \"rehearse\": true}" : "}", NULL);
+}
+
+static gboolean begin(LuUpgrade *up, gboolean share, gboolean lend, GError **errp)
+{
+	g_autofree char *uri = g_strconcat("unix:", up->journal->handover, NULL);
+	g_autofree char *json = arguments(up, uri, share, lend && lend_userfaultfd(up));
+	g_autofree char *message =
+		g_strdup_printf("{\"execute\": \"localhost-migrate\", \"arguments\": %s}", json);
+	g_autoptr(JsonNode) reply = lu_qmp_send(up->old_qmp, message, errp);
+
 	return reply != NULL;
 }
 
@@ -48,17 +57,28 @@ static gboolean is_unexpected(const GError *error)
 	return error->domain == LU_QMP_ERROR && strstr(error->message, "unexpected");
 }
 
-/* A plugin that does not know how to share says that the parameter is unexpected. */
+static gboolean does_not_know(const GError *error, const char *parameter)
+{
+	return is_unexpected(error) && strstr(error->message, parameter);
+}
+
+/* An older plugin says that a parameter is unexpected which it does not know. */
 static gboolean ask(LuUpgrade *up, GError **errp)
 {
-	LuWay way = up->request->way;
+	const gboolean share = up->request->way != LU_WAY_FLIP;
 	g_autoptr(GError) error = NULL;
 
-	if (begin(up, way != LU_WAY_FLIP, &error))
+	if (begin(up, share, TRUE, &error))
 		return TRUE;
-	if (way == LU_WAY_AUTO && is_unexpected(error) && !strstr(error->message, "rehearse")) {
+	if (does_not_know(error, "userfaultfd")) {
 		g_clear_error(&error);
-		if (begin(up, FALSE, &error))
+		if (begin(up, share, FALSE, &error))
+			return TRUE;
+	}
+	if (up->request->way == LU_WAY_AUTO && is_unexpected(error) &&
+	    !strstr(error->message, "rehearse")) {
+		g_clear_error(&error);
+		if (begin(up, FALSE, FALSE, &error))
 			return TRUE;
 	}
 	return lu_fail(errp, LU_ERROR_REFUSED, "the plugin in process %d refuses: %s",
@@ -137,6 +157,7 @@ static void note_figures(LuUpgrade *up, JsonNode *info)
 {
 	JsonNode *blocks = lu_json_member(info, "blocks");
 	guint64 largest = 0, peak;
+	const char *why_not_live;
 
 	up->result->downtime_ms = lu_json_double(info, "downtime");
 	for (guint i = 0; i < lu_json_length(blocks); i++) {
@@ -148,6 +169,10 @@ static void note_figures(LuUpgrade *up, JsonNode *info)
 		g_free(up->result->way);
 		up->result->way = g_strdup(lu_json_str(block, "way"));
 	}
+	why_not_live = lu_json_str(lu_json_member(info, "share"), "why-not-live");
+	if (why_not_live)
+		lu_note(up, g_strdup_printf("memory was shared while the guest was stopped: %s",
+					    why_not_live));
 	peak = up->new ? lu_cgroup_peak_bytes(up->new->pid) : 0;
 	up->result->peak_of = peak ? "control group" : "resident";
 	up->result->peak_bytes = peak ? peak : up->resident_peak;

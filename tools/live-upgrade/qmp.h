@@ -36,6 +36,8 @@ gboolean lu_qmp_do(LuQmp *qmp, GError **errp, const char *command, const char *a
 	G_GNUC_PRINTF(4, 5);
 /* A whole message, {"execute": ...}. */
 JsonNode *lu_qmp_send(LuQmp *qmp, const char *message, GError **errp);
+/* A descriptor under a name of the monitor's; it stays the caller's. */
+gboolean lu_qmp_pass_fd(LuQmp *qmp, int fd, const char *name, GError **errp);
 /* A line of the human monitor; its text, the caller's. */
 char *lu_qmp_hmp(LuQmp *qmp, const char *line, GError **errp);
 
