@@ -6,8 +6,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "error.h"
 #include "session.h"
@@ -44,6 +46,32 @@ static int check_file(const LmRegion *region, int fd, guint64 offset_bytes, stru
 	return 0;
 }
 
+static guint64 page_bytes_of(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC ? (guint64)fs.f_bsize
+								     : LM_WIRE_PAGE_BYTES_MIN;
+}
+
+/* What mmap would take, and the guest then trip over; or refuse with no word on which it was. */
+static int check_use(const LmRegion *region, int fd, gboolean only_read, GError **errp)
+{
+	const int access = fcntl(fd, F_GETFL) & O_ACCMODE;
+	const guint64 page_bytes = page_bytes_of(fd);
+
+	if (access == O_WRONLY || (access == O_RDONLY && !only_read))
+		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
+			       "RAM block %s: the passed file is open for %s only", region->name,
+			       access == O_WRONLY ? "writing" : "reading");
+	if (page_bytes != region->page_bytes)
+		return lm_fail(errp, LM_ERROR_REFUSED, EINVAL,
+			       "RAM block %s: the passed file has pages of %" G_GUINT64_FORMAT
+			       " bytes, the block's have %" G_GUINT64_FORMAT,
+			       region->name, page_bytes, region->page_bytes);
+	return 0;
+}
+
 /* Of a block that may grow, all that the file has is mapped. */
 static guint64 bytes_to_map(const LmRegion *region, const struct stat *st, guint64 offset_bytes)
 {
@@ -59,6 +87,8 @@ static int map_file(LmSession *s, LmRegion *region, int fd, guint64 offset_bytes
 	guint64 bytes;
 	int rc = check_file(region, fd, offset_bytes, &st, errp);
 
+	if (rc == 0)
+		rc = check_use(region, fd, s->rehearse, errp);
 	if (rc < 0)
 		return rc;
 	if (!s->rehearse && (region->flags & LM_REGION_SHARED) && region->dev == st.st_dev &&

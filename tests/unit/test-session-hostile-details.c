@@ -157,6 +157,35 @@ static void cannot_be_written(Speech *speech)
 	speech->then = THEN_HANG;
 }
 
+static void cannot_be_read(Speech *speech)
+{
+	int fd = make_file(FAKE_SHARED_BYTES, 0, "");
+	g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+
+	attach_only(speech, open(path, O_WRONLY | O_CLOEXEC));
+	close(fd);
+	speech->then = THEN_HANG;
+}
+
+static void only_to_be_read(Speech *speech)
+{
+	int fd = make_file(FAKE_SHARED_BYTES, 0, "");
+	g_autofree char *path = g_strdup_printf("/proc/self/fd/%d", fd);
+
+	attach_only(speech, open(path, O_RDONLY | O_CLOEXEC));
+	close(fd);
+	speech->then = THEN_HANG;
+}
+
+static void huge_pages(Speech *speech)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+
+	g_assert(fd >= 0 && ftruncate(fd, FAKE_SHARED_BYTES) == 0);
+	attach_only(speech, fd);
+	speech->then = THEN_HANG;
+}
+
 static void replace_fd(Speech *speech, guint index, int fd)
 {
 	close(speech->fds[index]);
@@ -304,6 +333,15 @@ static const struct Case {
 	{"directory", {LM_MESSAGE_PASS, 0, a_directory}, FALSE, "the source passed no file"},
 	{"pipe passed", {LM_MESSAGE_PASS, 0, a_pipe}, FALSE, "the source passed no file"},
 	{"sealed", {LM_MESSAGE_PASS, 0, cannot_be_written}, FALSE, "RAM block shared: mmap"},
+	{"write-only", {LM_MESSAGE_PASS, 0, cannot_be_read}, FALSE, "is open for writing only"},
+	{"read-only file",
+	 {LM_MESSAGE_PASS, 0, only_to_be_read},
+	 FALSE,
+	 "is open for reading only"},
+	{"huge pages",
+	 {LM_MESSAGE_PASS, 0, huge_pages},
+	 FALSE,
+	 "the passed file has pages of 2097152 bytes, the block's have 4096"},
 	{"pass cut", {LM_MESSAGE_PASS, 0, say_wrong_length}, FALSE, "bad pass message"},
 	{"no region", {LM_MESSAGE_PASS, 0, no_such_region}, FALSE, "passed RAM block 2 of 2"},
 	{"flips",
