@@ -6,6 +6,7 @@
  * guest-memory.c  memory under load
  * guest-disk.c    disk under load
  * guest-net.c     network under load
+ * guest-power.c   the power button
  *
  * Each load is one thread; they share nothing but the counters below.
  */
@@ -21,7 +22,7 @@ struct guest_options {
 	uint64_t memory_mib; /* 0: 60 % of what there is */
 	uint64_t dirty_percent;
 	uint64_t disk_mib;
-	bool disk, net, fast;
+	bool disk, net, fast, acpi;
 };
 
 struct guest_counters {
@@ -57,5 +58,10 @@ void disk_finish(char *text, size_t bytes);
 
 bool net_init(void);
 void *net_thread(void *unused);
+
+/* -1: there is none, which is an error. */
+int power_button_open(void);
+/* Since the last time; reads all that came. */
+bool power_button_pressed(int fd);
 
 #endif

@@ -27,6 +27,7 @@ struct guest_counters guest_counters;
 atomic_bool guest_stopping;
 
 static int console = STDOUT_FILENO;
+static int power_button = -1;
 static uint64_t page_count, beats;
 
 /* Loads that were asked for and could be started. */
@@ -135,6 +136,7 @@ static void option_take(const char *word)
 		{"lm.disk=", NULL, &guest_options.disk},
 		{"lm.net=", NULL, &guest_options.net},
 		{"lm.fast=", NULL, &guest_options.fast},
+		{"lm.acpi=", NULL, &guest_options.acpi},
 	};
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -220,6 +222,11 @@ static void loads_start(void)
 		modules_load("/modules/net");
 		device_wait("/sys/class/net/eth0");
 	}
+	if (guest_options.acpi) {
+		modules_load("/modules/power");
+		device_wait("/dev/input/event0");
+		power_button = power_button_open();
+	}
 	page_count = memory_init();
 	uname(&uts);
 	guest_print("guest ready pages %llu vcpus %ld kernel %s", (unsigned long long)page_count,
@@ -247,22 +254,28 @@ static void heartbeat(uint64_t gap_us)
 		    atomic_exchange(&c->stall_us, 0), atomic_load(&c->errors), disk, net);
 }
 
-/* True when the console said so; returns at once when nothing was typed. */
-static bool power_off_wanted(int timeout_ms)
+static bool console_says_so(int timeout_ms)
 {
-	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
 	char line[64];
-	ssize_t n;
+	ssize_t n = read(STDIN_FILENO, line, sizeof(line) - 1);
 
-	if (poll(&in, 1, timeout_ms) <= 0)
-		return false;
-	n = read(STDIN_FILENO, line, sizeof(line) - 1);
 	if (n <= 0) {
 		usleep((useconds_t)timeout_ms * 1000);
 		return false;
 	}
 	line[n] = 0;
 	return strncmp(line, "poweroff", 8) == 0;
+}
+
+/* Whether the console said so, or the button was pressed, within that time. */
+static bool power_off_wanted(int timeout_ms)
+{
+	struct pollfd in[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+			      {.fd = power_button, .events = POLLIN}};
+
+	if (poll(in, 2, timeout_ms) <= 0)
+		return false;
+	return power_button_pressed(power_button) || (in[0].revents && console_says_so(timeout_ms));
 }
 
 static void beat_until_power_off(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "libvirt-host.h"
+#include "linux-guest.h"
 #include "running.h"
 
 #include <errno.h>
@@ -307,13 +308,23 @@ static char *copy_into(LmTest *test, const char *from)
 	return path;
 }
 
-Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const char *os,
-			const char *devices)
+static char *describe_domain(const Domain *domain, guint memory_mib, const char *os,
+			     const char *serial, const char *devices)
+{
+	return g_strdup_printf(
+		"<domain type='qemu'><name>%s</name><memory unit='MiB'>%u</memory><vcpu>2</vcpu>\n"
+		"<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type>%s</os>\n"
+		"<features><acpi/></features>\n"
+		"<cpu mode='custom' match='exact'><model>qemu64</model></cpu>\n"
+		"<devices><emulator>%s</emulator>\n"
+		"%s%s</devices></domain>\n",
+		domain->name, memory_mib, os, tool_qemu(), serial, devices ? devices : "");
+}
+
+static Domain *new_domain(LmTest *test, const char *name)
 {
 	Domain *domain = g_new0(Domain, 1);
 	g_autofree char *log = g_strdup_printf("%s.log", name);
-	g_autofree char *file = g_strdup_printf("%s.xml", name), *path = lm_test_path(test, file);
-	g_autofree char *xml = NULL;
 
 	chmod(test->dir, 0755);
 	domain->test = test;
@@ -321,20 +332,52 @@ Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const 
 	domain->serial_path = lm_test_path(test, log);
 	domain->plugin = copy_into(test, lm_test_env("LM_PLUGIN"));
 	lm_test_cleanup_later(test, domain_free, domain);
-	xml = g_strdup_printf(
-		"<domain type='qemu'><name>%s</name><memory unit='MiB'>%u</memory><vcpu>2</vcpu>\n"
-		"<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type>%s</os>\n"
-		"<features><acpi/></features>\n"
-		"<cpu mode='custom' match='exact'><model>qemu64</model></cpu>\n"
-		"<devices><emulator>%s</emulator>\n"
-		"<serial type='file'><source path='%s' append='on'/><target port='0'/></serial>\n"
-		"%s</devices></domain>\n",
-		name, memory_mib, os, tool_qemu(), domain->serial_path, devices ? devices : "");
+	return domain;
+}
+
+static void define_and_start(const Domain *domain, const char *xml)
+{
+	g_autofree char *file = g_strdup_printf("%s.xml", domain->name);
+	g_autofree char *path = lm_test_path(domain->test, file);
+
 	assert_true(g_file_set_contents(path, xml, -1, NULL));
 	libvirt_daemon_begin();
-	virsh_do(test, "define", path, NULL);
-	lm_test_cleanup_later(test, end_domain, g_strdup(name));
-	virsh_do(test, "start", name, NULL);
+	virsh_do(domain->test, "define", path, NULL);
+	lm_test_cleanup_later(domain->test, end_domain, g_strdup(domain->name));
+	virsh_do(domain->test, "start", domain->name, NULL);
+}
+
+Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const char *os,
+			const char *devices)
+{
+	Domain *domain = new_domain(test, name);
+	g_autofree char *serial = g_strdup_printf("<serial type='file'><source path='%s' "
+						  "append='on'/><target port='0'/></serial>\n",
+						  domain->serial_path);
+	g_autofree char *xml = describe_domain(domain, memory_mib, os, serial, devices);
+
+	define_and_start(domain, xml);
+	return domain;
+}
+
+Domain *domain_start_linux(LmTest *test, const char *name, const char *options)
+{
+	Domain *domain = new_domain(test, name);
+	g_autofree char *kernel = copy_into(test, lm_test_env("LM_VMLINUZ"));
+	g_autofree char *initrd = copy_into(test, lm_test_env("LM_INITRAMFS"));
+	g_autofree char *os = g_strdup_printf(
+		"<kernel>%s</kernel><initrd>%s</initrd><cmdline>console=ttyS0 quiet panic=-1 "
+		"tsc=reliable no_timer_check mitigations=off nokaslr lm.mib=64 %s</cmdline>",
+		kernel, initrd, options);
+	g_autofree char *serial = g_strdup_printf("<serial type='pty'><log file='%s' append='on'/>"
+						  "<target port='0'/></serial>\n",
+						  domain->serial_path);
+	g_autofree char *xml = describe_domain(domain, 512, os, serial, NULL);
+	g_autoptr(GError) error = NULL;
+
+	define_and_start(domain, xml);
+	serial_wait_beats(domain->serial_path, 2, LINUX_BOOT_MS, NULL, &error);
+	must(error);
 	return domain;
 }
 
