@@ -7,6 +7,7 @@
  */
 #include "fuzz.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 
 #include "operation.h"
@@ -95,6 +96,20 @@ static G_GNUC_PRINTF(5, 6) void setg(Error **errp, const char *file, int line, c
 	*errp = (Error *)errp; /* any pointer */
 }
 
+static Monitor *monitor(void)
+{
+	return NULL;
+}
+
+/* A name that begins so is of a descriptor, which is not of the device that it should be of. */
+static int get_fd(Monitor *mon, const char *name, Error **errp)
+{
+	if (*name == 'f')
+		return open("/dev/null", O_RDONLY | O_CLOEXEC);
+	setg(errp, __FILE__, __LINE__, __func__, "no descriptor %s", name);
+	return -1;
+}
+
 static GHashTable *handlers;
 
 static void register_command(QmpCommandList *list, const char *name, QmpHandler *handler,
@@ -161,6 +176,8 @@ static void begin(void)
 	qemu.qdict_put_str = put_str;
 	qemu.error_setg_internal = setg;
 	qemu.qmp_register_command = register_command;
+	qemu.monitor_cur = monitor;
+	qemu.monitor_get_fd = get_fd;
 	lm_qmp_register();
 	g_assert(g_hash_table_size(handlers) == lm_qapi_n_commands);
 }
