@@ -52,7 +52,7 @@ start_guest() {
 		-fno-pic -fno-pie -fno-stack-protector -fno-asynchronous-unwind-tables \
 		-fcf-protection=none -Wl,--build-id=none -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 		-Wl,-T,tests/guest/payload.ld tests/guest/payload.S tests/guest/payload.c \
-		tests/guest/payload-hw.c -o "$dir/payload.elf"
+		tests/guest/payload-high.c tests/guest/payload-hw.c -o "$dir/payload.elf"
 	qemu-system-x86_64 -machine q35 -accel tcg -cpu qemu64 -m 64 -nodefaults -display none \
 		-kernel "$dir/payload.elf" -append rate=8 -pidfile "$pid_file" \
 		-chardev "file,id=serial,path=$serial" -serial chardev:serial \
