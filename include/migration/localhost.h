@@ -48,11 +48,28 @@ typedef struct LmTrait {
 	char *label;	/* at most 4096 bytes; "" means the identity */
 } LmTrait;
 
+/*
+ * A disk whose content shall end up in another image. All of it happens in the destination, after
+ * the VM runs there; the transport only says which.
+ */
+typedef struct LmDisk {
+	char *device;	   /* the key of its trait "drive"; at most 1024 bytes */
+	char *file;	   /* the new image, absolute; at most 4096 bytes */
+	char *format;	   /* of the new image; at most 64 bytes */
+	guint64 bandwidth; /* bytes a second; 0: no limit */
+} LmDisk;
+
+/* Copies its arguments. A list of them owns them. */
+LmDisk *lm_disk_new(const char *device, const char *file, const char *format, guint64 bandwidth);
+void lm_disk_free(LmDisk *disk);
+GPtrArray *lm_disks_new(void);
+
 /* What is said of a process in messages and status reports, and not compared. */
 typedef struct LmInventory {
 	char *host_version; /* "7.2.22 (Debian ...)"; at most 256 bytes */
 	GPtrArray *traits;  /* of LmTrait, owned */
 	GPtrArray *regions; /* of LmRegion, owned */
+	GPtrArray *disks;   /* of LmDisk, owned; the source's: what shall move. Not compared */
 } LmInventory;
 
 LmInventory *lm_inventory_new(void);
@@ -228,6 +245,12 @@ typedef struct LmHostOps {
 	/* Source: the VM cannot run anywhere; never run it again. */
 	void (*lost)(void *opaque, const char *why);
 
+	/*
+	 * Destination, while the VM still runs in the source: refuses what of @disks cannot move,
+	 * and makes ready for the rest. If the VM does not come, that is undone where the session
+	 * ends.
+	 */
+	int (*move_disks)(void *opaque, GPtrArray *disks, GError **errp);
 	/* Destination: give @region this used size. */
 	int (*resize)(void *opaque, LmRegion *region, guint64 used_bytes, GError **errp);
 	/* Destination: @region now maps its fd at its address; make the host's record true. */

@@ -21,6 +21,35 @@ static void trait_free(gpointer data)
 	g_free(trait);
 }
 
+LmDisk *lm_disk_new(const char *device, const char *file, const char *format, guint64 bandwidth)
+{
+	LmDisk *disk = g_new0(LmDisk, 1);
+
+	disk->device = g_strdup(device);
+	disk->file = g_strdup(file);
+	disk->format = g_strdup(format);
+	disk->bandwidth = bandwidth;
+	return disk;
+}
+
+void lm_disk_free(LmDisk *disk)
+{
+	g_free(disk->device);
+	g_free(disk->file);
+	g_free(disk->format);
+	g_free(disk);
+}
+
+static void disk_free(gpointer data)
+{
+	lm_disk_free(data);
+}
+
+GPtrArray *lm_disks_new(void)
+{
+	return g_ptr_array_new_with_free_func(disk_free);
+}
+
 static void region_free(gpointer data)
 {
 	lm_region_free(data);
@@ -33,6 +62,7 @@ LmInventory *lm_inventory_new(void)
 	inventory->host_version = g_strdup("");
 	inventory->traits = g_ptr_array_new_with_free_func(trait_free);
 	inventory->regions = g_ptr_array_new_with_free_func(region_free);
+	inventory->disks = lm_disks_new();
 	return inventory;
 }
 
@@ -43,6 +73,7 @@ void lm_inventory_free(LmInventory *inventory)
 	g_free(inventory->host_version);
 	g_ptr_array_unref(inventory->traits);
 	g_ptr_array_unref(inventory->regions);
+	g_ptr_array_unref(inventory->disks);
 	g_free(inventory);
 }
 

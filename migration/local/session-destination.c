@@ -126,12 +126,46 @@ int lm_destination_hello(LmSession *s, GError **errp)
 
 /* ------------------------------------------------------------------ regions */
 
+static int take_disks(LmSession *s, const LmMessage *message, GError **errp)
+{
+	g_autoptr(GPtrArray) disks = NULL;
+	int rc = lm_wire_disks_decode(message->payload, message->header.length, &disks, errp);
+
+	if (rc == 0 && !s->ops->move_disks)
+		rc = lm_fail(errp, LM_ERROR_REFUSED, ENOTSUP, "disks cannot move to this host");
+	if (rc == 0)
+		rc = s->ops->move_disks(s->opaque, disks, errp);
+	return rc < 0 ? rc
+		      : lm_channel_send(s->fd, &s->wait, LM_MESSAGE_READY, NULL, NULL, 0, errp);
+}
+
+/* Before it, the disks, if there are any to move. */
+static int receive_regions(LmSession *s, LmMessage *message, GError **errp)
+{
+	g_auto(LmMessage) first = {0};
+	int rc = lm_destination_next(s, &first, errp);
+
+	if (rc == 0 && first.header.type == LM_MESSAGE_DISKS) {
+		rc = take_disks(s, &first, errp);
+		return rc < 0 ? rc : lm_destination_expect(s, LM_MESSAGE_REGIONS, message, errp);
+	}
+	if (rc == 0 && first.header.type != LM_MESSAGE_REGIONS)
+		rc = lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
+			     "the source sent %s where regions or disks was due",
+			     lm_message_name(first.header.type));
+	if (rc < 0)
+		return rc;
+	*message = first;
+	memset(&first, 0, sizeof(first));
+	return 0;
+}
+
 static int match_regions(LmSession *s, GError **errp)
 {
 	g_auto(LmMessage) message = {0};
 	g_autoptr(GPtrArray) theirs = NULL;
 	g_autoptr(GPtrArray) matched = NULL;
-	int rc = lm_destination_expect(s, LM_MESSAGE_REGIONS, &message, errp);
+	int rc = receive_regions(s, &message, errp);
 
 	if (rc == 0)
 		rc = lm_wire_regions_decode(message.payload, message.header.length, &theirs, errp);

@@ -148,13 +148,29 @@ static void note_transport(LmSession *s, LmEngine engine)
 	g_mutex_unlock(&s->lock);
 }
 
+/* Checked over there, and prepared, before the list of regions: the VM runs on meanwhile. */
+static int ask_for_disks(LmSession *s, GError **errp)
+{
+	g_auto(LmMessage) ready = {0};
+	g_autoptr(GByteArray) payload = NULL;
+	int rc;
+
+	if (!s->mine->disks->len)
+		return 0;
+	payload = lm_wire_disks_encode(s->mine->disks);
+	rc = lm_channel_send(s->fd, &s->wait, LM_MESSAGE_DISKS, payload, NULL, 0, errp);
+	return rc < 0 ? rc : lm_channel_expect(s->fd, &s->wait, LM_MESSAGE_READY, &ready, errp);
+}
+
 int lm_source_regions(LmSession *s, GError **errp)
 {
 	LmEngine engine = choose_engine(&s->options);
 	int rc;
 
 	lm_session_set_regions(s, s->mine->regions);
-	rc = agree_on_regions(s, errp);
+	rc = ask_for_disks(s, errp);
+	if (rc == 0)
+		rc = agree_on_regions(s, errp);
 	if (rc == 0)
 		rc = lm_limits_check(s->regions, s->options.channels, errp);
 	if (rc == 0)

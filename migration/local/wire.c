@@ -39,6 +39,7 @@ static const struct {
 	[LM_MESSAGE_DATA] = {"data", FALSE},
 	[LM_MESSAGE_PROGRESS] = {"progress", FALSE},
 	[LM_MESSAGE_SHARED] = {"shared", FALSE},
+	[LM_MESSAGE_DISKS] = {"disks", FALSE},
 };
 
 static gboolean known_type(guint type)

@@ -31,6 +31,7 @@
 #define LM_WIRE_PAGE_BYTES_MAX	 (1ull << 30)
 #define LM_WIRE_TRAITS_MAX	 8192
 #define LM_WIRE_REGIONS_MAX	 1024
+#define LM_WIRE_DISKS_MAX	 64
 #define LM_WIRE_STATE_BYTES_MAX	 (256ull << 20)
 
 typedef enum LmMessageType {
@@ -50,6 +51,7 @@ typedef enum LmMessageType {
 	LM_MESSAGE_DATA,      /* source: the next part of the device state, as it is */
 	LM_MESSAGE_PROGRESS,  /* source: u64 bytes shared so far; sharing goes on */
 	LM_MESSAGE_SHARED,    /* source: that was all before the VM stops; the host's hint */
+	LM_MESSAGE_DISKS,     /* source: the disks that shall move; answered by ready */
 	LM_MESSAGE__MAX,
 } LmMessageType;
 const char *lm_message_name(LmMessageType type); /* "hello"; never NULL */
@@ -136,6 +138,9 @@ gboolean lm_wire_is_page_size(guint64 bytes); /* 4 KiB to 1 GiB, a power of two 
 #define LM_WIRE_FD_PEER (-2)
 GByteArray *lm_wire_regions_encode(GPtrArray *regions);
 int lm_wire_regions_decode(const guint8 *payload, gsize length, GPtrArray **regions, GError **errp);
+/* A list of LmDisk: string device, string file, string format, u64 bandwidth; no two alike. */
+GByteArray *lm_wire_disks_encode(GPtrArray *disks);
+int lm_wire_disks_decode(const guint8 *payload, gsize length, GPtrArray **disks, GError **errp);
 GByteArray *lm_wire_pass_encode(const LmWirePass *pass);
 int lm_wire_pass_decode(const guint8 *payload, gsize length, LmWirePass *pass, GError **errp);
 GByteArray *lm_wire_pipes_encode(const LmWirePipes *pipes);

@@ -63,6 +63,22 @@ static void fuzz_regions(const guint8 *data, gsize size)
 	lm_regions_match(regions, regions, &matched, NULL);
 }
 
+static void fuzz_disks(const guint8 *data, gsize size)
+{
+	g_autoptr(GPtrArray) disks = NULL;
+
+	if (lm_wire_disks_decode(data, size, &disks, NULL) < 0)
+		return;
+	g_assert(disks->len <= LM_WIRE_DISKS_MAX);
+	for (guint i = 0; i < disks->len; i++) {
+		const LmDisk *disk = g_ptr_array_index(disks, i);
+
+		g_assert(*disk->device && *disk->file && *disk->format);
+		g_assert(disk->bandwidth <= G_MAXINT64);
+	}
+	check_same(lm_wire_disks_encode(disks), data, size);
+}
+
 static void fuzz_numbers(const guint8 *data, gsize size)
 {
 	LmWirePass pass;
@@ -105,7 +121,7 @@ static void fuzz_error(const guint8 *data, gsize size)
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
 {
 	static void (*const decoders[])(const guint8 *, gsize) = {
-		fuzz_header, fuzz_hello, fuzz_regions, fuzz_numbers, fuzz_error,
+		fuzz_header, fuzz_hello, fuzz_regions, fuzz_numbers, fuzz_error, fuzz_disks,
 	};
 	Input input = {data, size};
 	const guint which = input_u8(&input) % G_N_ELEMENTS(decoders);

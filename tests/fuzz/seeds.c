@@ -121,7 +121,8 @@ static void save_messages(void)
 	const LmWireState state = {4096, 0x12345678, LM_WIRE_STATE_AS_HINTED};
 	const LmWireCommitted committed = {1, {2, 3, 4, 5}};
 	const LmWireHeader header = {LM_WIRE_VERSION, LM_MESSAGE_PIPES, 24, 4};
-	GByteArray *golden = behind(1, NULL), *head = behind(0, NULL), *list = behind(2, NULL);
+	GByteArray *golden = behind(1, NULL), *head = behind(0, NULL), *list = behind(2, NULL),
+		   *disks;
 	guint8 bytes[LM_WIRE_HEADER_BYTES];
 
 	lm_wire_header_encode(bytes, &header);
@@ -131,6 +132,9 @@ static void save_messages(void)
 	save("wire", "hello", golden);
 	put(list, golden_regions, sizeof(golden_regions));
 	save("wire", "regions", list);
+	disks = behind(5, NULL);
+	put(disks, golden_disks, sizeof(golden_disks));
+	save("wire", "disks", disks);
 	save("wire", "pass", behind(3, pass(1)));
 	save("wire", "pipes", behind(3, pipes(LM_ENGINE_VMSPLICE)));
 	save("wire", "state", behind(3, lm_wire_state_encode(&state)));

@@ -116,7 +116,17 @@ static int describe(void *opaque, LmInventory *inventory, GError **errp)
 	add_region(inventory, "ram", host->ram, host->ram_bytes, -1);
 	if (host->with_shared)
 		add_region(inventory, "shared", host->shared, host->shared_bytes, host->shared_fd);
+	if (host->with_disk)
+		g_ptr_array_add(inventory->disks, lm_disk_new("vda", "/new", "raw", 0));
 	return fail_if(host, "describe", errp);
+}
+
+static int move_disks(void *opaque, GPtrArray *disks, GError **errp)
+{
+	FakeHost *host = opaque;
+
+	host->notes->moved_disks = disks->len;
+	return fail_if(host, "move_disks", errp);
 }
 
 static int stop(void *opaque, gint64 *stop_ns, GError **errp)
@@ -226,6 +236,7 @@ const LmHostOps fake_host_ops = {
 	.resume = resume,
 	.gone = gone,
 	.lost = lost,
+	.move_disks = move_disks,
 	.adopted = adopted,
 	.load = load,
 	.activate = activate,

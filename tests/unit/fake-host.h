@@ -17,6 +17,7 @@
 /* Which callbacks ran, and how it ended; in memory that both processes share. */
 typedef struct FakeNotes {
 	int stopped, saved, resumed, gone, lost;
+	int moved_disks; /* as many as the source named */
 	int prepared, loaded, activated, deactivated, ran;
 	int hinted;    /* prepare got what hint gave */
 	int as_hinted; /* load was told so */
@@ -33,6 +34,7 @@ typedef struct FakeHost {
 	guint64 ram_bytes;
 	guint64 step_bytes;   /* the first 64 KiB of as many have content */
 	guint64 broken_at;    /* destination: this page of the RAM cannot be written; 0: all can */
+	gboolean with_disk;   /* source: it shall move */
 	gboolean with_shared; /* a second block, shared ... */
 	guint64 shared_bytes; /* ... of so many bytes; FAKE_SHARED_BYTES unless set */
 	gboolean scribbles;   /* destination: loading writes into the memory */

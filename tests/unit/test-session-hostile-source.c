@@ -14,7 +14,7 @@ static const struct Saying {
 	const char *due; /* what is, if not only this */
 } sayings[] = {
 	{LM_MESSAGE_HELLO, 0, 1, FALSE, NULL},
-	{LM_MESSAGE_REGIONS, 0, 0, FALSE, NULL},
+	{LM_MESSAGE_REGIONS, 0, 0, FALSE, "regions or disks"},
 	{LM_MESSAGE_PIPES, 0, 4, FALSE, NULL},
 	{LM_MESSAGE_PASS, 0, 1, FALSE, "pass or shared"},
 	{LM_MESSAGE_SHARED, 0, 0, FALSE, "pass or shared"},

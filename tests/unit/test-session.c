@@ -107,6 +107,31 @@ static void test_shared_passes(void **state)
 	fake_pair_free(pair);
 }
 
+static void test_disks(void **state)
+{
+	FakePair *pair = fake_pair_new(FALSE);
+
+	pair->source.with_disk = TRUE;
+	fake_pair_run(pair);
+	assert_moved(pair);
+	assert_int_equal(pair->destination.notes->moved_disks, 1);
+	fake_pair_free(pair);
+}
+
+/* The destination says no; the VM was not stopped, and another source may come. */
+static void test_disks_refused(void **state)
+{
+	FakePair *pair = fake_pair_new(FALSE);
+
+	pair->source.with_disk = TRUE;
+	pair->destination.fail_at = "move_disks";
+	fake_pair_run(pair);
+	assert_kept(pair, FALSE);
+	assert_text(pair->error->message, "move_disks");
+	assert_int_equal(pair->destination.notes->outcome, LM_OUTCOME_UNTOUCHED);
+	fake_pair_free(pair);
+}
+
 static void test_refuses_machine(void **state)
 {
 	FakePair *pair = fake_pair_new(FALSE);
@@ -289,6 +314,8 @@ int main(void)
 		cmocka_unit_test(test_moves),
 		cmocka_unit_test(test_moves_readv),
 		cmocka_unit_test(test_shared_passes),
+		cmocka_unit_test(test_disks),
+		cmocka_unit_test(test_disks_refused),
 		cmocka_unit_test(test_refuses_machine),
 		cmocka_unit_test(test_refuses_size),
 		cmocka_unit_test(test_callback_fails),

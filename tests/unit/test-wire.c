@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Messages: golden bytes, every truncation of every payload, bounds of headers and of what is not
- * a list (those are in test-wire-lists.c).
+ * a list (those are in test-wire-lists.c and test-wire-disks.c).
  */
 #include "test-util.h"
 
@@ -10,7 +10,7 @@
 
 G_STATIC_ASSERT(LM_WIRE_HEADER_BYTES == 16);
 G_STATIC_ASSERT(LM_MESSAGE_HELLO == 1 && LM_MESSAGE_BYE == 13 && LM_MESSAGE_SHARED == 16 &&
-		LM_MESSAGE__MAX == 17);
+		LM_MESSAGE_DISKS == 17 && LM_MESSAGE__MAX == 18);
 G_STATIC_ASSERT(LM_ENGINE_VMSPLICE == 1 && LM_ENGINE_PROCESS_VM_READV == 2);
 G_STATIC_ASSERT(LM_ERROR_FAILED == 0 && LM_ERROR_LOST == 7);
 
@@ -211,7 +211,7 @@ static void test_header_bounds(void **state)
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_HELLO, 0, G_MAXUINT32, "descriptors is over");
 	check_header(LM_WIRE_VERSION, 0, 0, 0, "unknown message type 0");
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_BYE, 0, 0, NULL);
-	check_header(LM_WIRE_VERSION, LM_MESSAGE__MAX, 0, 0, "unknown message type 17");
+	check_header(LM_WIRE_VERSION, LM_MESSAGE__MAX, 0, 0, "unknown message type 18");
 	check_header(LM_WIRE_VERSION, G_MAXUINT16, 0, 0, "unknown message type 65535");
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_READY, 1, 0, "ready message has 1 bytes, not 0");
 	check_header(LM_WIRE_VERSION, LM_MESSAGE_FLIP, 1, 0, "flip message has 1 bytes");

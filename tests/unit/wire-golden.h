@@ -47,6 +47,17 @@ static const guint8 golden_regions[] = {
 	0, 0, 0, 0,
 	0, 0x10, 0, 0, 0, 0, 0, 0,
 };
+static const guint8 golden_disks[] = {
+	2, 0, 0, 0,
+	3, 0, 0, 0, 'v', 'd', 'a',
+	4, 0, 0, 0, '/', 'n', 'e', 'w',
+	5, 0, 0, 0, 'q', 'c', 'o', 'w', '2',
+	0, 0, 1, 0, 0, 0, 0, 0,      /* 64 KiB a second */
+	1, 0, 0, 0, 'b',
+	2, 0, 0, 0, '/', 'c',
+	3, 0, 0, 0, 'r', 'a', 'w',
+	0, 0, 0, 0, 0, 0, 0, 0,
+};
 /* clang-format on */
 
 #endif
