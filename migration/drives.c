@@ -17,7 +17,7 @@
 #include "qemu.h"
 #include "query.h"
 
-static char *image_identity(const char *filename)
+char *lm_image_identity(const char *filename)
 {
 	struct stat st;
 
@@ -27,6 +27,13 @@ static char *image_identity(const char *filename)
 		return g_strdup_printf("block device %u:%u", major(st.st_rdev), minor(st.st_rdev));
 	return g_strdup_printf("inode %" G_GUINT64_FORMAT " on %u:%u", (guint64)st.st_ino,
 			       major(st.st_dev), minor(st.st_dev));
+}
+
+const char *lm_image_driver(const char *filename)
+{
+	struct stat st;
+
+	return stat(filename, &st) == 0 && S_ISBLK(st.st_mode) ? "host_device" : "file";
 }
 
 static void append_image(GString *text, const char *format, const char *name)
@@ -40,7 +47,7 @@ static void describe_chain(const QDict *image, GString *identity, GString *label
 	for (; image; image = qemu.qdict_get_qdict(image, "backing-image")) {
 		const char *filename = qemu.qdict_get_try_str(image, "filename");
 		const char *format = qemu.qdict_get_try_str(image, "format");
-		g_autofree char *id = image_identity(filename ? filename : "");
+		g_autofree char *id = lm_image_identity(filename ? filename : "");
 
 		append_image(identity, format ? format : "?", id);
 		append_image(label, format ? format : "?", filename ? filename : "?");
@@ -53,7 +60,7 @@ static void describe_chain(const QDict *image, GString *identity, GString *label
  * The machine's own drives (-hda, -cdrom, a floppy) have no id, and their devices are numbered in
  * another way in each version; what names them is the interface: "ide1-cd0".
  */
-static const char *drive_key(const QDict *info, const char *qdev)
+const char *lm_drive_key(const QDict *info, const char *qdev)
 {
 	const char *device = qemu.qdict_get_try_str(info, "device");
 
@@ -69,7 +76,7 @@ static void describe_drive(LmInventory *inventory, QDict *info)
 
 	if (!qdev || !*qdev)
 		return; /* the guest does not see it */
-	qdev = drive_key(info, qdev);
+	qdev = lm_drive_key(info, qdev);
 	if (!qemu.qdict_haskey(info, "inserted")) {
 		lm_inventory_add_trait(inventory, "drive", qdev, "no medium", NULL);
 		return;

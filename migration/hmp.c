@@ -179,7 +179,7 @@ static void hmp_localhost_migrate(Monitor *mon, const QDict *qdict)
 	options.rehearse = qemu.qdict_get_try_bool(qdict, "rehearse", false);
 	options.live = qemu.qdict_get_try_bool(qdict, "live", false) || options.rehearse;
 	options.ram = options.live ? LM_WAY_SHARE : LM_WAY_FLIP;
-	if (!lm_outgoing_start(qemu.qdict_get_try_str(qdict, "uri"), &options, &error)) {
+	if (!lm_outgoing_start(qemu.qdict_get_try_str(qdict, "uri"), &options, NULL, &error)) {
 		qemu.monitor_printf(mon, "Error: %s\n", qemu.error_get_pretty(error));
 		qemu.error_free(error);
 		return;

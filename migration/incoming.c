@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "disks.h"
 #include "heap.h"
 #include "local/error.h"
 #include "main-loop.h"
@@ -79,6 +80,16 @@ static gboolean is_rehearsal(LmOperation *op)
 	return rehearsal;
 }
 
+static void move_disks(LmHop *hop)
+{
+	hop->rc = lm_disks_prepare(hop->arg, is_rehearsal(hop->operation), hop->errp);
+}
+
+static int host_move_disks(void *opaque, GPtrArray *disks, GError **errp)
+{
+	return lm_operation_hop(opaque, move_disks, disks, 0, errp);
+}
+
 static void load(LmHop *hop)
 {
 	const gboolean rehearsal = is_rehearsal(hop->operation);
@@ -105,6 +116,11 @@ static int host_load(void *opaque, const LmDeviceState *state, GError **errp)
 static void activate(LmHop *hop)
 {
 	hop->rc = lm_vm_activate(hop->errp);
+	if (hop->rc < 0)
+		return;
+	hop->rc = lm_disks_switch(hop->errp);
+	if (hop->rc < 0)
+		lm_vm_deactivate();
 }
 
 static int host_activate(void *opaque, GError **errp)
@@ -125,6 +141,7 @@ static void host_deactivate(void *opaque)
 static void run(LmHop *hop)
 {
 	lm_vm_run();
+	lm_disks_begin();
 	lm_main_loop_leave();
 }
 
@@ -137,6 +154,7 @@ static const LmHostOps destination_ops = {
 	.describe = host_describe,
 	.changed = lm_operation_changed,
 	.prepare = host_prepare,
+	.move_disks = host_move_disks,
 	.resize = host_resize,
 	.adopted = host_adopted,
 	.load = host_load,
@@ -145,14 +163,16 @@ static const LmHostOps destination_ops = {
 	.run = host_run,
 };
 
-static void warn_refused(LmHop *hop)
+static void turned_away(LmHop *hop)
 {
 	qemu.warn_report("localhost-migrate: a source was turned away: %s", (const char *)hop->arg);
+	lm_disks_forget();
 }
 
 /* As QEMU does with a destination whose migration failed. */
 static void exit_spoilt(LmHop *hop)
 {
+	lm_disks_forget();
 	qemu.error_report("localhost-migrate: the incoming VM was not taken: %s",
 			  (const char *)hop->arg);
 	exit(EXIT_FAILURE);
@@ -203,7 +223,7 @@ static gpointer incoming_worker(gpointer data)
 		lm_main_loop_leave();
 		if (outcome != LM_OUTCOME_UNTOUCHED || cancel_asked(op))
 			break;
-		lm_operation_hop(op, warn_refused, error->message, 0, NULL);
+		lm_operation_hop(op, turned_away, error->message, 0, NULL);
 		g_clear_error(&error);
 		renew_session(op);
 		lm_operation_changed(op);
@@ -243,5 +263,5 @@ bool lm_incoming_start(const char *uri, Error **errp)
 		return false;
 	}
 	return lm_operation_begin(LM_ROLE_DESTINATION, &destination_ops, g_steal_pointer(&path),
-				  listener, &lm_default_options, incoming_worker, errp);
+				  listener, &lm_default_options, NULL, incoming_worker, errp);
 }

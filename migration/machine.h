@@ -9,6 +9,13 @@
 int lm_machine_describe(LmInventory *inventory, GError **errp);
 /* drives.c: what each of the guest's drives is backed by; refuses what pins the images. */
 int lm_drives_describe(LmInventory *inventory, GError **errp);
+/* What an image is, whatever it is called: "inode 12 on 8:1"; the caller frees it. */
+char *lm_image_identity(const char *filename);
+/* The block driver that opens @filename: "file" or "host_device". */
+const char *lm_image_driver(const char *filename);
+/* The key of the trait of a drive: @info of query-block's answer, @qdev the one it says. */
+struct QDict;
+const char *lm_drive_key(const struct QDict *info, const char *qdev);
 /* blocks.c: the RAM blocks. */
 int lm_blocks_describe(LmInventory *inventory, GError **errp);
 

@@ -25,6 +25,7 @@ static void operation_free(LmOperation *op)
 	lm_session_free(op->session);
 	lm_listener_free(op->listener);
 	g_mutex_clear(&op->lock);
+	g_clear_pointer(&op->disks, g_ptr_array_unref);
 	g_free(op->error);
 	g_free(op->path);
 	g_free(op);
@@ -68,7 +69,8 @@ static bool start_thread(LmOperation *op, GThreadFunc worker, Error **errp)
 }
 
 bool lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListener *listener,
-			const LmOptions *options, GThreadFunc worker, Error **errp)
+			const LmOptions *options, GPtrArray *disks, GThreadFunc worker,
+			Error **errp)
 {
 	LmOperation *op = g_new0(LmOperation, 1);
 
@@ -76,6 +78,7 @@ bool lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListene
 	op->path = path;
 	op->listener = listener;
 	op->options = *options;
+	op->disks = disks ? g_ptr_array_ref(disks) : NULL;
 	op->session = lm_session_new(role, ops, op, options);
 	op->outcome = role == LM_ROLE_SOURCE ? LM_OUTCOME_HERE : LM_OUTCOME_UNTOUCHED;
 	g_mutex_init(&op->lock);

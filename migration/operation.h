@@ -13,6 +13,7 @@ typedef struct LmOperation {
 	LmRole role;
 	char *path; /* of the socket */
 	LmOptions options;
+	GPtrArray *disks; /* of LmDisk, to move; a source's; NULL: none */
 	GThread *thread;
 
 	GMutex lock; /* guards what follows */
@@ -35,7 +36,8 @@ LmOperation *lm_operation_current(void);
 gboolean lm_operation_is_active(void);
 
 /* Main loop only. Both check what can be checked at once and start a thread for the rest. */
-bool lm_outgoing_start(const char *uri, const LmOptions *options, Error **errp);
+/* @disks: of LmDisk, each device as the user names it; NULL: none. Takes a reference. */
+bool lm_outgoing_start(const char *uri, const LmOptions *options, GPtrArray *disks, Error **errp);
 bool lm_incoming_start(const char *uri, Error **errp);
 void lm_operation_cancel(void);
 
@@ -49,11 +51,13 @@ gboolean lm_operation_report(LmReport *report);
 
 /* For outgoing.c and incoming.c: */
 /*
- * Takes @path and @listener (NULL for a source). False, and the last operation stays the current
- * one, where no thread can be made: a limit is no reason for QEMU to end.
+ * Takes @path and @listener (NULL for a source), and a reference to @disks (may be NULL). False,
+ * and the last operation stays the current one, where no thread can be made: a limit is no reason
+ * for QEMU to end.
  */
 bool lm_operation_begin(LmRole role, const LmHostOps *ops, char *path, LmListener *listener,
-			const LmOptions *options, GThreadFunc worker, Error **errp);
+			const LmOptions *options, GPtrArray *disks, GThreadFunc worker,
+			Error **errp);
 /* The worker's last act: publishes how it ended. @error may be NULL; takes it. */
 void lm_operation_end(LmOperation *operation, LmOutcome outcome, GError *error);
 /* LmHostOps.changed: sends the MIGRATION event if the state is a new one. */

@@ -2,6 +2,7 @@
 /* The source's side: connect, hand the VM over, and what becomes of this process. */
 #include <errno.h>
 
+#include "disks.h"
 #include "main-loop.h"
 #include "memory-map.h"
 #include "operation.h"
@@ -13,12 +14,25 @@ static void check(LmHop *hop)
 	hop->rc = lm_vm_check_source(hop->errp);
 }
 
+static int name_disks(GPtrArray *disks, LmInventory *inventory, GError **errp)
+{
+	int rc = lm_disks_resolve(disks, errp);
+
+	if (rc < 0)
+		return rc;
+	g_ptr_array_unref(inventory->disks);
+	inventory->disks = g_ptr_array_ref(disks);
+	return 0;
+}
+
 static void describe(LmHop *hop)
 {
 	check(hop);
 	if (hop->rc == 0)
 		hop->rc = lm_vm_describe(hop->arg, hop->errp);
 	hop->operation->described = hop->arg;
+	if (hop->rc == 0 && hop->operation->disks)
+		hop->rc = name_disks(hop->operation->disks, hop->arg, hop->errp);
 }
 
 static int host_describe(void *opaque, LmInventory *inventory, GError **errp)
@@ -131,7 +145,7 @@ static gpointer outgoing_worker(gpointer data)
 	return NULL;
 }
 
-bool lm_outgoing_start(const char *uri, const LmOptions *options, Error **errp)
+bool lm_outgoing_start(const char *uri, const LmOptions *options, GPtrArray *disks, Error **errp)
 {
 	g_autoptr(GError) error = NULL;
 	char *path = lm_uri_parse(uri, &error);
@@ -151,7 +165,7 @@ bool lm_outgoing_start(const char *uri, const LmOptions *options, Error **errp)
 		if (blocker)
 			qemu.error_free(blocker);
 	} else {
-		return lm_operation_begin(LM_ROLE_SOURCE, &source_ops, path, NULL, options,
+		return lm_operation_begin(LM_ROLE_SOURCE, &source_ops, path, NULL, options, disks,
 					  outgoing_worker, errp);
 	}
 	g_free(path);

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * QMP: arguments are checked against the tables that qapi/gen.py made from the schema, with
- * QEMU's own error texts; commands without a row in that table do not exist.
- */
+/* QMP: the commands of the schema; commands without a row in its table do not exist. */
 #include <string.h>
 
 #include "local/userfault.h"
 #include "operation.h"
-#include "qapi-localhost-migrate.h"
+#include "qmp-check.h"
+#include "qmp-disks.h"
 #include "qmp.h"
 
 static bool attached;
@@ -20,89 +18,11 @@ static const LmQapiCommand *find_command(const char *name)
 	g_assert_not_reached();
 }
 
-/* QEMU exports no way to ask for an object's type, but its getters take a default. */
-static bool has_type(const QDict *dict, const LmQapiMember *member)
-{
-	switch (member->type) {
-	case LM_QAPI_TYPE_STR:
-		return qemu.qdict_get_try_str(dict, member->name) != NULL;
-	case LM_QAPI_TYPE_INT:
-		return qemu.qdict_get_try_int(dict, member->name, 0) ==
-		       qemu.qdict_get_try_int(dict, member->name, 1);
-	case LM_QAPI_TYPE_BOOL:
-		return qemu.qdict_get_try_bool(dict, member->name, false) ==
-		       qemu.qdict_get_try_bool(dict, member->name, true);
-	case LM_QAPI_TYPE_ENUM:
-		return qemu.qdict_get_try_str(dict, member->name) != NULL;
-	default:
-		return false;
-	}
-}
-
-static const LmQapiMember *find_arg(const LmQapiCommand *command, const char *name)
-{
-	for (size_t i = 0; i < command->n_args; i++)
-		if (!strcmp(command->args[i].name, name))
-			return &command->args[i];
-	return NULL;
-}
-
-static const char *type_name(const LmQapiMember *member)
-{
-	switch (member->type) {
-	case LM_QAPI_TYPE_INT:
-		return "integer";
-	case LM_QAPI_TYPE_BOOL:
-		return "boolean";
-	default:
-		return "string";
-	}
-}
-
-static bool check_value(const QDict *arguments, const LmQapiMember *arg, Error **errp)
-{
-	const char *value;
-
-	if (!has_type(arguments, arg)) {
-		lm_error_setg(errp, "Invalid parameter type for '%s', expected: %s", arg->name,
-			      type_name(arg));
-		return false;
-	}
-	if (arg->type != LM_QAPI_TYPE_ENUM)
-		return true;
-	value = qemu.qdict_get_try_str(arguments, arg->name);
-	if (!g_strv_contains(arg->enumeration->values, value)) {
-		lm_error_setg(errp, "Parameter '%s' does not accept value '%s'", arg->name, value);
-		return false;
-	}
-	return true;
-}
-
 static bool check_arguments(const char *name, const QDict *arguments, Error **errp)
 {
 	const LmQapiCommand *command = find_command(name);
 
-	for (size_t i = 0; i < command->n_args; i++) {
-		const LmQapiMember *arg = &command->args[i];
-
-		if (!qemu.qdict_haskey(arguments, arg->name)) {
-			if (arg->optional)
-				continue;
-			lm_error_setg(errp, "Parameter '%s' is missing", arg->name);
-			return false;
-		}
-		if (!check_value(arguments, arg, errp))
-			return false;
-	}
-	for (const QDictEntry *entry = qemu.qdict_first(arguments); entry;
-	     entry = qemu.qdict_next(arguments, entry)) {
-		if (!find_arg(command, qemu.qdict_entry_key(entry))) {
-			lm_error_setg(errp, "Parameter '%s' is unexpected",
-				      qemu.qdict_entry_key(entry));
-			return false;
-		}
-	}
-	return true;
+	return lm_qmp_check(command->args, command->n_args, arguments, "", errp);
 }
 
 /* An optional number in its range; *@value is left alone where it is absent. */
@@ -156,6 +76,7 @@ static bool take_userfaultfd(const char *name, Error **errp)
 static void qmp_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
 {
 	LmOptions options = lm_default_options;
+	g_autoptr(GPtrArray) disks = NULL;
 	const char *ram;
 
 	if (!check_arguments("localhost-migrate", arguments, errp) ||
@@ -170,7 +91,9 @@ static void qmp_localhost_migrate(QDict *arguments, QObject **ret, Error **errp)
 	options.rehearse = qemu.qdict_get_try_bool(arguments, "rehearse", false);
 	if (!take_userfaultfd(qemu.qdict_get_try_str(arguments, "userfaultfd"), errp))
 		return;
-	lm_outgoing_start(qemu.qdict_get_try_str(arguments, "uri"), &options, errp);
+	if (!lm_qmp_get_disks(arguments, &disks, errp))
+		return;
+	lm_outgoing_start(qemu.qdict_get_try_str(arguments, "uri"), &options, disks, errp);
 }
 
 static void qmp_localhost_migrate_incoming(QDict *arguments, QObject **ret, Error **errp)
@@ -309,6 +232,7 @@ static void put_status(QDict *info, const LmReport *report)
 	if (status->downtime_us >= 0)
 		put_ms(info, "downtime", status->downtime_us);
 	put_ms(info, "total-time", status->total_us);
+	lm_qmp_put_disks(info);
 	if (status->error)
 		qemu.qdict_put_str(info, "error-desc", status->error);
 }

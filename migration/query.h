@@ -18,6 +18,12 @@ void lm_qobject_free(void *object);
  */
 QDict *lm_query(const char *command, GError **errp);
 
+/*
+ * The same with @execute and @arguments apart; takes @arguments (NULL: none), so that no string
+ * has to be made JSON first.
+ */
+QDict *lm_command(const char *execute, QDict *arguments, GError **errp);
+
 /* "running", "paused" ...; NULL and *errp if QEMU does not say. The caller frees it. */
 char *lm_query_run_state(GError **errp);
 

@@ -10,17 +10,22 @@
 #include <fcntl.h>
 #include <stdarg.h>
 
+#include "disks.h"
 #include "operation.h"
 #include "qapi-localhost-migrate.h"
 #include "qmp.h"
+#include "query.h"
+#include "wire.h"
 
 LmQemu qemu;
 LmOptions lm_default_options;
 
 typedef struct Value {
-	enum { VALUE_STR, VALUE_INT, VALUE_BOOL, VALUE_NULL } type;
+	enum { VALUE_STR, VALUE_INT, VALUE_BOOL, VALUE_NULL, VALUE_LIST, VALUE__MAX } type;
 	char *key, *text;
 	gint64 number;
+	GPtrArray *list; /* of objects, each a GPtrArray of Value, or NULL: something else */
+	guint popped;	 /* so many of the list */
 } Value;
 
 /* A QDict is a GPtrArray of Value, and one of its entries a pointer into that. */
@@ -61,6 +66,36 @@ static bool get_try_bool(const QDict *dict, const char *key, bool otherwise)
 	const Value *value = lookup(dict, key);
 
 	return value && value->type == VALUE_BOOL ? value->number & 1 : otherwise;
+}
+
+static QList *get_qlist(const QDict *dict, const char *key)
+{
+	const Value *value = lookup(dict, key);
+
+	return value && value->type == VALUE_LIST ? (QList *)value : NULL;
+}
+
+/* What the commands make themselves is one dictionary, of which only the last object is kept. */
+static gpointer made_holds;
+
+static void put_obj(QDict *dict, const char *key, QObject *object)
+{
+	made_holds = object;
+}
+
+static QDict *get_qdict(const QDict *dict, const char *key)
+{
+	g_assert(dict == (QDict *)&qemu);
+	return *(QDict **)made_holds;
+}
+
+/* A place in the list, which holds an object or NULL: what is popped stays the list's. */
+static QObject *pop(QList *list)
+{
+	Value *value = (Value *)list;
+
+	return value->popped < value->list->len ? (QObject *)&value->list->pdata[value->popped++]
+						: NULL;
 }
 
 static const QDictEntry *first(const QDict *dict)
@@ -120,11 +155,40 @@ static void register_command(QmpCommandList *list, const char *name, QmpHandler 
 
 /* -------------------------------------------- what the commands would start */
 
-bool lm_outgoing_start(const char *uri, const LmOptions *options, Error **errp)
+void lm_qobject_free(void *object)
+{
+}
+
+guint lm_disks_count(void)
+{
+	return 0;
+}
+
+const LmMoveStatus *lm_disks_status(guint i)
+{
+	g_assert_not_reached();
+}
+
+const char *lm_move_state_name(LmMoveState state)
+{
+	g_assert_not_reached();
+}
+
+static void check_disk(const LmDisk *disk)
+{
+	g_assert(disk->device && *disk->file == '/');
+	g_assert(strlen(disk->file) <= LM_WIRE_STRING_MAX && disk->bandwidth <= G_MAXINT64);
+	g_assert(!strcmp(disk->format, "qcow2") || !strcmp(disk->format, "raw"));
+}
+
+bool lm_outgoing_start(const char *uri, const LmOptions *options, GPtrArray *disks, Error **errp)
 {
 	g_autofree char *path = lm_uri_parse(uri, NULL);
 
 	g_assert(uri);
+	g_assert(!disks || (disks->len && disks->len <= LM_WIRE_DISKS_MAX));
+	for (guint i = 0; disks && i < disks->len; i++)
+		check_disk(g_ptr_array_index(disks, i));
 	g_assert(options->channels <= LM_CHANNELS_MAX);
 	g_assert(options->deadline_ms <= LM_DEADLINE_MS_MAX);
 	g_assert(options->max_stall_us <= LM_STALL_US_MAX);
@@ -172,6 +236,10 @@ static void begin(void)
 	qemu.qdict_first = first;
 	qemu.qdict_next = next;
 	qemu.qdict_entry_key = entry_key;
+	qemu.qdict_get_qlist = get_qlist;
+	qemu.qdict_get_qdict = get_qdict;
+	qemu.qdict_put_obj = put_obj;
+	qemu.qlist_pop = pop;
 	qemu.qdict_new = new_dict;
 	qemu.qdict_put_str = put_str;
 	qemu.error_setg_internal = setg;
@@ -186,9 +254,16 @@ static void value_free(gpointer data)
 {
 	Value *value = data;
 
+	g_clear_pointer(&value->list, g_ptr_array_unref);
 	g_free(value->key);
 	g_free(value->text);
 	g_free(value);
+}
+
+static void object_free(gpointer data)
+{
+	if (data)
+		g_ptr_array_unref(data);
 }
 
 static char *take_text(Input *input)
@@ -199,23 +274,66 @@ static char *take_text(Input *input)
 	return g_strndup((const char *)input_bytes(input, length), length);
 }
 
-static Value *take_value(Input *input, const LmQapiCommand *command)
+typedef struct Names {
+	const LmQapiMember *members;
+	gsize count;
+} Names;
+
+static GPtrArray *take_object(Input *input, const Names *names, guint depth, guint values);
+
+/* Lists do not nest deeper than the schema's. */
+static GPtrArray *take_list(Input *input, guint depth)
+{
+	const LmQapiStruct *type = &lm_qapi_LocalhostMigrateDisk;
+	const Names names = {type->members, type->n_members};
+	GPtrArray *list = g_ptr_array_new_with_free_func(object_free);
+	const guint objects = input_u8(input) % 80;
+
+	for (guint i = 0; i < objects; i++) {
+		const guint values = input_u8(input) % 8;
+
+		g_ptr_array_add(list, values == 7 || depth
+					      ? NULL
+					      : take_object(input, &names, depth + 1, values));
+	}
+	return list;
+}
+
+static Value *take_value(Input *input, const Names *names, guint depth)
 {
 	Value *value = g_new0(Value, 1);
 	const guint8 key = input_u8(input);
 
-	value->key = key < command->n_args ? g_strdup(command->args[key].name) : take_text(input);
-	value->type = input_u8(input) % 4;
+	value->key = key < names->count ? g_strdup(names->members[key].name) : take_text(input);
+	value->type = input_u8(input) % VALUE__MAX;
 	if (value->type == VALUE_STR)
 		value->text = take_text(input);
-	for (guint i = 0; value->type != VALUE_STR && i < 8; i++)
-		value->number = (gint64)((guint64)value->number << 8 | input_u8(input));
+	else if (value->type == VALUE_LIST)
+		value->list = take_list(input, depth);
+	else
+		for (guint i = 0; i < 8; i++)
+			value->number = (gint64)((guint64)value->number << 8 | input_u8(input));
 	return value;
+}
+
+static GPtrArray *take_object(Input *input, const Names *names, guint depth, guint values)
+{
+	GPtrArray *object = g_ptr_array_new_with_free_func(value_free);
+
+	while (input->left && values--) {
+		Value *value = take_value(input, names, depth);
+
+		if (lookup((QDict *)object, value->key))
+			value_free(value);
+		else
+			g_ptr_array_add(object, value);
+	}
+	return object;
 }
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
 {
-	g_autoptr(GPtrArray) dict = g_ptr_array_new_with_free_func(value_free);
+	g_autoptr(GPtrArray) dict = NULL;
 	Input input = {data, size};
 	const LmQapiCommand *command;
 	QmpHandler *handler;
@@ -225,14 +343,7 @@ int LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
 	if (!handlers)
 		begin();
 	command = &lm_qapi_commands[input_u8(&input) % lm_qapi_n_commands];
-	while (input.left) {
-		Value *value = take_value(&input, command);
-
-		if (lookup((QDict *)dict, value->key))
-			value_free(value);
-		else
-			g_ptr_array_add(dict, value);
-	}
+	dict = take_object(&input, &(Names){command->args, command->n_args}, 0, G_MAXUINT);
 	handler = (QmpHandler *)g_hash_table_lookup(handlers, command->name);
 	handler((QDict *)dict, &ret, &error);
 	return 0;
