@@ -1,26 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "linux-guest.h"
+#include "process.h"
 
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-/* Runs a tool; its exit status, and what it said in *said (the caller's). */
-static int run_tool(char **said, const char *const *argv)
-{
-	g_autofree char *out = NULL, *err = NULL;
-	g_autoptr(GError) error = NULL;
-	int status;
-
-	g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err,
-		     &status, &error);
-	must(error);
-	if (said)
-		*said = g_strconcat(out, err, NULL);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-}
 
 static void disk_add(LinuxDisk *disk, const char *format, ...) G_GNUC_PRINTF(2, 3);
 static void disk_add(LinuxDisk *disk, const char *format, ...)
@@ -39,39 +24,66 @@ static void disk_free(gpointer opaque)
 	g_ptr_array_free(disk->args, TRUE);
 	g_free(disk->image);
 	g_free(disk->raw);
+	g_free(disk->beyond);
 	g_free(disk);
 }
 
-LinuxDisk *linux_disk_new(LmTest *test, const char *aio, gboolean iothread)
+static void add_blockdevs(LinuxDisk *disk, const char *aio)
 {
-	LinuxDisk *disk = g_new0(LinuxDisk, 1);
-	g_autofree char *said = NULL;
-
-	lm_test_cleanup_later(test, disk_free, disk);
-	disk->args = g_ptr_array_new_with_free_func(g_free);
-	disk->image = lm_test_path(test, "disk.qcow2");
-	disk->raw = lm_test_path(test, "disk.raw");
-	const char *const create[] = {"qemu-img",  "create", "-f", "qcow2",
-				      disk->image, "64M",    NULL};
-
-	assert_int_equal(run_tool(&said, create), 0);
-	if (iothread) {
-		disk_add(disk, "-object");
-		disk_add(disk, "iothread,id=io0");
-	}
 	disk_add(disk, "-blockdev");
 	disk_add(disk, "driver=file,filename=%s,node-name=file0%s%s", disk->image,
 		 aio ? ",cache.direct=on,aio=" : "", aio ? aio : "");
 	disk_add(disk, "-blockdev");
-	disk_add(disk, "driver=qcow2,file=file0,node-name=disk0%s", aio ? ",cache.direct=on" : "");
-	disk_add(disk, "-device");
-	disk_add(disk, "virtio-blk-pci,drive=disk0%s", iothread ? ",iothread=io0" : "");
+	disk_add(disk, "driver=%s,file=file0,node-name=disk0%s", disk->format,
+		 aio ? ",cache.direct=on" : "");
+}
+
+static void add_drive(LinuxDisk *disk)
+{
+	disk_add(disk, "-drive");
+	disk_add(disk, "if=none,id=disk0,file=%s,format=%s", disk->image, disk->format);
+}
+
+static void add_net(LinuxDisk *disk)
+{
 	disk_add(disk, "-netdev");
 	disk_add(disk, "user,id=net0,guestfwd=tcp:10.0.2.100:7-cmd:cat");
 	disk_add(disk, "-device");
 	disk_add(disk, "virtio-net-pci,netdev=net0,romfile=");
+}
+
+LinuxDisk *linux_disk_of(LmTest *test, const char *image, const char *format, LinuxDiskHow how)
+{
+	LinuxDisk *disk = g_new0(LinuxDisk, 1);
+
+	lm_test_cleanup_later(test, disk_free, disk);
+	disk->args = g_ptr_array_new_with_free_func(g_free);
+	disk->image = g_strdup(image);
+	disk->format = format;
+	disk->raw = g_strconcat(image, ".as-raw", NULL);
+	if (how.iothread) {
+		disk_add(disk, "-object");
+		disk_add(disk, "iothread,id=io0");
+	}
+	if (how.drive)
+		add_drive(disk);
+	else
+		add_blockdevs(disk, how.aio);
+	disk_add(disk, "-device");
+	disk_add(disk, "virtio-blk-pci,drive=disk0%s", how.iothread ? ",iothread=io0" : "");
+	add_net(disk);
 	g_ptr_array_add(disk->args, NULL);
 	return disk;
+}
+
+LinuxDisk *linux_disk_new(LmTest *test, const char *aio, gboolean iothread)
+{
+	g_autofree char *image = lm_test_path(test, "disk.qcow2");
+	const char *const create[] = {"qemu-img", "create", "-f", "qcow2", image, "64M", NULL};
+
+	assert_int_equal(process_run(NULL, create), 0);
+	return linux_disk_of(test, image, "qcow2",
+			     (LinuxDiskHow){.aio = aio, .iothread = iothread});
 }
 
 VmOptions linux_options(const LinuxDisk *disk, const char *append)
@@ -90,7 +102,7 @@ gboolean linux_disk_is_locked(const LinuxDisk *disk)
 {
 	const char *const info[] = {"qemu-img", "info", disk->image, NULL};
 	g_autofree char *said = NULL;
-	int status = run_tool(&said, info);
+	int status = process_run(&said, info);
 
 	if (status)
 		assert_contains(said, "lock");
@@ -197,6 +209,21 @@ static char *guest_sums(const char *serial_path)
 	return g_match_info_fetch(match, 1);
 }
 
+/* What the guest never touches is as it was; cut off, for the guest's checker. */
+static void check_beyond(const LinuxDisk *disk)
+{
+	const gsize at = (gsize)LINUX_DISK_MIB << 20;
+	g_autoptr(GMappedFile) was = g_mapped_file_new(disk->beyond, FALSE, NULL);
+	g_autoptr(GMappedFile) is = g_mapped_file_new(disk->raw, FALSE, NULL);
+	const gsize bytes = g_mapped_file_get_length(was);
+
+	assert_int_equal(g_mapped_file_get_length(is), bytes);
+	if (memcmp(g_mapped_file_get_contents(was) + at, g_mapped_file_get_contents(is) + at,
+		   bytes - at))
+		fail_msg("%s has another content than %s", disk->raw, disk->beyond);
+	assert_int_equal(truncate(disk->raw, at), 0);
+}
+
 void linux_disk_assert_right(const LinuxDisk *disk, const char *serial_path)
 {
 	g_autofree char *sums = guest_sums(serial_path);
@@ -206,11 +233,13 @@ void linux_disk_assert_right(const LinuxDisk *disk, const char *serial_path)
 	const char *const content[] = {lm_test_env("LM_DISK_CHECK"), disk->raw, NULL};
 	g_autofree char *converted = NULL, *checked = NULL, *said = NULL;
 
-	if (run_tool(&checked, check))
+	if (strcmp(disk->format, "raw") && process_run(&checked, check))
 		fail_msg("%s", checked);
-	if (run_tool(&converted, convert))
+	if (process_run(&converted, convert))
 		fail_msg("%s", converted);
-	if (run_tool(&said, content))
+	if (disk->beyond)
+		check_beyond(disk);
+	if (process_run(&said, content))
 		fail_msg("%s", said);
 	assert_contains(said, sums);
 	lm_test_note("%s", g_strchomp(said));

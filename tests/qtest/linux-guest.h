@@ -10,14 +10,25 @@
 #define LINUX_APPEND                                                                               \
 	"console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off nokaslr "        \
 	"lm.mib=128 lm.disk=1 lm.disk_mib=32 lm.net=1"
-#define LINUX_MIB 512
+#define LINUX_DISK_MIB 32
+#define LINUX_MIB      512
 
 /* A qcow2 image of the case's, and the arguments of a machine with it and a network card. */
 typedef struct LinuxDisk {
 	char *image, *raw;
+	const char *format;
+	/* A raw file with what the image has beyond LINUX_DISK_MIB, the guest's; NULL: zeros. */
+	char *beyond;
 	GPtrArray *args; /* for VmOptions.extra */
 } LinuxDisk;
 
+typedef struct LinuxDiskHow {
+	const char *aio; /* "io_uring" or "native", past the host's page cache; NULL: through it */
+	gboolean iothread;
+	gboolean drive; /* by -drive, and not by -blockdev */
+} LinuxDiskHow;
+/* The arguments for an image that is there. The disk is called disk0. */
+LinuxDisk *linux_disk_of(LmTest *test, const char *image, const char *format, LinuxDiskHow how);
 /* @aio: "io_uring" or "native", past the host's page cache; NULL: through it. */
 LinuxDisk *linux_disk_new(LmTest *test, const char *aio, gboolean iothread);
 /* A machine with this disk; what the guest is told to do is @append. */

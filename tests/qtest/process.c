@@ -2,7 +2,24 @@
 #include "process.h"
 
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "harness.h"
+
+int process_run(char **said, const char *const *argv)
+{
+	g_autofree char *out = NULL, *err = NULL;
+	g_autoptr(GError) error = NULL;
+	int status;
+
+	g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, &out, &err,
+		     &status, &error);
+	must(error);
+	if (said)
+		*said = g_strconcat(out, err, NULL);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
 
 static int count_entries(pid_t pid, const char *folder)
 {

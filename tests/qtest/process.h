@@ -6,6 +6,8 @@
 #include <glib.h>
 #include <sys/types.h>
 
+/* Runs a tool; its exit status, and what it said in *said (the caller's; may be NULL). */
+int process_run(char **said, const char *const *argv);
 /* -1 if the process is gone. */
 int process_count_fds(pid_t pid);
 int process_count_threads(pid_t pid);

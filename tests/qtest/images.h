@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Disk images, made by qemu-img. Each function fails the case itself. */
+#ifndef LM_QTEST_IMAGES_H
+#define LM_QTEST_IMAGES_H
+
+#include <glib.h>
+
+/* Runs a tool that must succeed; what it said is the caller's. */
+char *image_tool(const char *const *argv);
+/* A new image of @mib. */
+void image_make(const char *path, const char *format, guint mib);
+/* A new qcow2 image over another. */
+void image_make_over(const char *path, const char *beneath, const char *beneath_format);
+/* "qemu-img info" of an image that may be in use; the caller's. */
+char *image_info(const char *path);
+/* Whether the image itself holds anything: what is beneath it does not count. */
+gboolean image_is_empty(const char *path, const char *format);
+/* Whether FILE.moving says something. */
+gboolean image_has_journal(const char *path);
+
+#endif
