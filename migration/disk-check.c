@@ -8,13 +8,10 @@
 #include <unistd.h>
 
 #include "disk-move.h"
+#include "image-lock.h"
 #include "local/error.h"
 #include "machine.h"
 #include "query.h"
-
-/* Where QEMU puts its locks in an image file (block/file-posix.c): 100 on, and 200 on. */
-#define QEMU_LOCKS_BEGIN 100
-#define QEMU_LOCKS_BYTES 200
 
 static int refuse(GError **errp, const LmMove *move, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
@@ -126,13 +123,7 @@ static int check_other_file(const LmMove *move, GError **errp)
 
 static int check_unlocked(const LmMove *move, int fd, GError **errp)
 {
-	struct flock lock = {.l_type = F_WRLCK,
-			     .l_whence = SEEK_SET,
-			     .l_start = QEMU_LOCKS_BEGIN,
-			     .l_len = QEMU_LOCKS_BYTES};
-
-	/* A file system without locks has nobody who holds one. */
-	if (fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
+	if (lm_image_is_locked(fd))
 		return refuse(errp, move, "another process has that image open (its lock is held)");
 	return 0;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "harness.h"
 #include "process.h"
 
 char *image_tool(const char *const *argv)
@@ -22,6 +21,23 @@ void image_make(const char *path, const char *format, guint mib)
 	const char *const argv[] = {"qemu-img", "create", "-q", "-f", format, path, size, NULL};
 
 	g_free(image_tool(argv));
+}
+
+char *image_make_full(LmTest *test, const char *path, const char *format, guint mib, guint from_mib)
+{
+	const gsize bytes = (gsize)mib << 20, from = (gsize)from_mib << 20;
+	char *content = lm_test_path(test, "content.raw");
+	const char *const convert[] = {"qemu-img", "convert", "-f", "raw", "-O",
+				       format,	   content,   path, NULL};
+	g_autofree guint64 *words = g_malloc0(bytes);
+	g_autoptr(GError) error = NULL;
+
+	for (gsize i = from / sizeof(*words); i < bytes / sizeof(*words); i++)
+		words[i] = i * 0x9e3779b97f4a7c15;
+	g_file_set_contents(content, (const char *)words, bytes, &error);
+	must(error);
+	g_free(image_tool(convert));
+	return content;
 }
 
 void image_make_over(const char *path, const char *beneath, const char *beneath_format)

@@ -3,12 +3,18 @@
 #ifndef LM_QTEST_IMAGES_H
 #define LM_QTEST_IMAGES_H
 
-#include <glib.h>
+#include "harness.h"
 
 /* Runs a tool that must succeed; what it said is the caller's. */
 char *image_tool(const char *const *argv);
 /* A new image of @mib. */
 void image_make(const char *path, const char *format, guint mib);
+/*
+ * The same, with zeros up to @from_mib and no two blocks alike beyond. A raw file with that content
+ * for comparisons, the caller's path.
+ */
+char *image_make_full(LmTest *test, const char *path, const char *format, guint mib,
+		      guint from_mib);
 /* A new qcow2 image over another. */
 void image_make_over(const char *path, const char *beneath, const char *beneath_format);
 /* "qemu-img info" of an image that may be in use; the caller's. */

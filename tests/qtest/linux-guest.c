@@ -167,13 +167,15 @@ void linux_assert_disk_goes_on(const Vm *vm)
 	fail_msg("the guest's disk has stopped after %" G_GUINT64_FORMAT " blocks", wait.before);
 }
 
-static int console_connect(Vm *vm)
+int linux_tell_power_off(const Vm *vm)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	g_strlcpy(address.sun_path, vm->serial_socket, sizeof(address.sun_path));
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	/* QEMU forgets what it did not deliver yet when the connection ends. */
+	assert_int_equal(write(fd, "poweroff\n", 9), 9);
 	return fd;
 }
 
@@ -185,9 +187,7 @@ void linux_power_off(Vm *vm)
 	serial_wait_beats(vm->serial_path, 20, LINUX_BOOT_MS, NULL, &error);
 	must(error);
 	linux_assert_disk_goes_on(vm);
-	/* QEMU forgets what it did not deliver yet when the connection ends. */
-	fd = console_connect(vm);
-	assert_int_equal(write(fd, "poweroff\n", 9), 9);
+	fd = linux_tell_power_off(vm);
 	if (!vm_wait_exit(vm, LINUX_BOOT_MS))
 		fail_msg("the guest did not power off");
 	close(fd);
@@ -224,23 +224,39 @@ static void check_beyond(const LinuxDisk *disk)
 	assert_int_equal(truncate(disk->raw, at), 0);
 }
 
-void linux_disk_assert_right(const LinuxDisk *disk, const char *serial_path)
+/* What disk-check says of the image's content; the caller's. */
+static char *check_content(const LinuxDisk *disk)
 {
-	g_autofree char *sums = guest_sums(serial_path);
-	const char *const convert[] = {"qemu-img",  "convert", "-O", "raw",
-				       disk->image, disk->raw, NULL};
-	const char *const check[] = {"qemu-img", "check", disk->image, NULL};
+	const char *const convert[] = {"qemu-img", "convert",	"-f",	   disk->format, "-O",
+				       "raw",	   disk->image, disk->raw, NULL};
 	const char *const content[] = {lm_test_env("LM_DISK_CHECK"), disk->raw, NULL};
-	g_autofree char *converted = NULL, *checked = NULL, *said = NULL;
+	g_autofree char *converted = NULL, *said = NULL;
 
-	if (strcmp(disk->format, "raw") && process_run(&checked, check))
-		fail_msg("%s", checked);
 	if (process_run(&converted, convert))
 		fail_msg("%s", converted);
 	if (disk->beyond)
 		check_beyond(disk);
 	if (process_run(&said, content))
 		fail_msg("%s", said);
+	return g_steal_pointer(&said);
+}
+
+void linux_disk_assert_whole(const LinuxDisk *disk)
+{
+	g_autofree char *said = check_content(disk);
+
+	lm_test_note("%s", g_strchomp(said));
+}
+
+void linux_disk_assert_right(const LinuxDisk *disk, const char *serial_path)
+{
+	g_autofree char *sums = guest_sums(serial_path);
+	const char *const check[] = {"qemu-img", "check", disk->image, NULL};
+	g_autofree char *checked = NULL, *said = NULL;
+
+	if (strcmp(disk->format, "raw") && process_run(&checked, check))
+		fail_msg("%s", checked);
+	said = check_content(disk);
 	assert_contains(said, sums);
 	lm_test_note("%s", g_strchomp(said));
 }

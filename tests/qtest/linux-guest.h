@@ -37,12 +37,16 @@ VmOptions linux_options(const LinuxDisk *disk, const char *append);
 gboolean linux_disk_is_locked(const LinuxDisk *disk);
 /* What linux_power_off's guest knows that it wrote is there, and nothing is bad. */
 void linux_disk_assert_right(const LinuxDisk *disk, const char *serial_path);
+/* The same of a guest that did not come to its end: no block is half of one and half of another. */
+void linux_disk_assert_whole(const LinuxDisk *disk);
 /* Starts a VM, and waits until its guest is at work. */
 Vm *linux_boot(LmTest *test, const VmOptions *options);
 /* How many blocks it has read back from its disk by its last heartbeat. */
 guint64 linux_disk_blocks(const Vm *vm);
 /* Reads and writes of the disk go on: a lost request would stop them for ever. */
 void linux_assert_disk_goes_on(const Vm *vm);
+/* Tells the guest to end; the caller's descriptor is closed when it has. */
+int linux_tell_power_off(const Vm *vm);
 /* Some more work, and then the guest ends in order: it reads its disk back before. */
 void linux_power_off(Vm *vm);
 /* The variable of the environment that a Linux guest needs and that is not set; NULL: none. */

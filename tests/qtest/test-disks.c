@@ -35,37 +35,12 @@ typedef struct Moving {
 
 /* ------------------------------------------------------------------ images */
 
-/* Zeros for the guest, and then what no two blocks of are alike. */
-static char *make_content(LmTest *test)
-{
-	const gsize bytes = (gsize)DISK_MIB << 20, guest = (gsize)LINUX_DISK_MIB << 20;
-	char *path = lm_test_path(test, "content.raw");
-	g_autofree guint64 *words = g_malloc0(bytes);
-	g_autoptr(GError) error = NULL;
-
-	for (gsize i = guest / sizeof(*words); i < bytes / sizeof(*words); i++)
-		words[i] = i * 0x9e3779b97f4a7c15;
-	g_file_set_contents(path, (const char *)words, bytes, &error);
-	must(error);
-	return path;
-}
-
-static char *convert(LmTest *test, const char *content, const char *format, const char *name)
-{
-	char *path = lm_test_path(test, name);
-	const char *const argv[] = {"qemu-img", "convert", "-f", "raw", "-O",
-				    format,	content,   path, NULL};
-
-	g_free(image_tool(argv));
-	return path;
-}
-
 static LinuxDisk *make_disk(LmTest *test, const Layout *layout)
 {
 	const gboolean over = !strcmp(layout->from, "over");
 	const char *format = over ? "qcow2" : layout->from;
-	g_autofree char *content = make_content(test);
-	g_autofree char *image = convert(test, content, format, "old.img");
+	g_autofree char *image = lm_test_path(test, "old.img");
+	g_autofree char *content = image_make_full(test, image, format, DISK_MIB, LINUX_DISK_MIB);
 	LinuxDisk *disk;
 
 	if (over) {

@@ -7,7 +7,6 @@
 #include "cgroup.h"
 #include "error.h"
 #include "handle.h"
-#include "json.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -32,21 +31,59 @@ static gboolean lend_userfaultfd(LuUpgrade *up)
 	return fd >= 0 && lu_qmp_pass_fd(up->old_qmp, fd, LENT_NAME, NULL);
 }
 
-static char *arguments(const LuUpgrade *up, const char *uri, gboolean share, gboolean lent)
+static JsonArray *disk_array(GPtrArray *disks)
 {
-	g_autofree char *quoted = lu_json_format("{'uri': %s", uri);
+	JsonArray *array = json_array_new();
 
-	return g_strconcat(quoted, share ? ", \"ram\": \"share\", \"live\": true" : "",
-			   share && lent ? ", \"userfaultfd\": \"" LENT_NAME "\"" : "",
-			   up->request->rehearse ? ", \"rehearse\": true}" : "}", NULL);
+	for (guint i = 0; i < disks->len; i++) {
+		const LuDisk *disk = disks->pdata[i];
+		JsonObject *object = json_object_new();
+
+		json_object_set_string_member(object, "node", disk->device);
+		json_object_set_string_member(object, "file", disk->move->file);
+		json_object_set_string_member(object, "format", disk->move->format);
+		if (disk->move->throttle)
+			json_object_set_int_member(object, "throttle",
+						   (gint64)disk->move->throttle);
+		json_array_add_object_element(array, object);
+	}
+	return array;
+}
+
+static JsonObject *arguments(const LuUpgrade *up, gboolean share, gboolean lent)
+{
+	g_autofree char *uri = g_strconcat("unix:", up->journal->handover, NULL);
+	JsonObject *object = json_object_new();
+
+	json_object_set_string_member(object, "uri", uri);
+	if (share) {
+		json_object_set_string_member(object, "ram", "share");
+		json_object_set_boolean_member(object, "live", TRUE);
+	}
+	if (lent)
+		json_object_set_string_member(object, "userfaultfd", LENT_NAME);
+	if (up->request->rehearse)
+		json_object_set_boolean_member(object, "rehearse", TRUE);
+	if (up->disks)
+		json_object_set_array_member(object, "disks", disk_array(up->disks));
+	return object;
+}
+
+static char *command(JsonObject *arguments)
+{
+	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+	JsonObject *object = json_object_new();
+
+	json_object_set_string_member(object, "execute", "localhost-migrate");
+	json_object_set_object_member(object, "arguments", arguments);
+	json_node_take_object(node, object);
+	return json_to_string(node, FALSE);
 }
 
 static gboolean begin(LuUpgrade *up, gboolean share, gboolean lend, GError **errp)
 {
-	g_autofree char *uri = g_strconcat("unix:", up->journal->handover, NULL);
-	g_autofree char *json = arguments(up, uri, share, lend && lend_userfaultfd(up));
-	g_autofree char *message =
-		g_strdup_printf("{\"execute\": \"localhost-migrate\", \"arguments\": %s}", json);
+	const gboolean lent = share && lend && lend_userfaultfd(up);
+	g_autofree char *message = command(arguments(up, share, lent));
 	g_autoptr(JsonNode) reply = lu_qmp_send(up->old_qmp, message, errp);
 
 	return reply != NULL;
@@ -76,7 +113,7 @@ static gboolean ask(LuUpgrade *up, GError **errp)
 			return TRUE;
 	}
 	if (up->request->way == LU_WAY_AUTO && is_unexpected(error) &&
-	    !strstr(error->message, "rehearse")) {
+	    !does_not_know(error, "rehearse") && !does_not_know(error, "disks")) {
 		g_clear_error(&error);
 		if (begin(up, FALSE, FALSE, &error))
 			return TRUE;

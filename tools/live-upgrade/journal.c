@@ -21,6 +21,7 @@ LuJournal *lu_journal_new(void)
 	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
 	journal->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	journal->connections = lu_connections_new();
+	journal->images = g_ptr_array_new_with_free_func(g_free);
 	return journal;
 }
 
@@ -44,6 +45,7 @@ void lu_journal_free(LuJournal *journal)
 	g_ptr_array_unref(journal->afterwards);
 	g_array_unref(journal->queues);
 	g_ptr_array_unref(journal->connections);
+	g_ptr_array_unref(journal->images);
 	g_free(journal);
 }
 
@@ -87,11 +89,20 @@ static JsonArray *connection_array(const LuJournal *journal)
 	return array;
 }
 
+static JsonArray *string_array(const GPtrArray *strings)
+{
+	JsonArray *array = json_array_new();
+
+	for (guint i = 0; i < strings->len; i++)
+		json_array_add_string_element(array, strings->pdata[i]);
+	return array;
+}
+
 char *lu_journal_text(const LuJournal *journal)
 {
 	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
 	g_autoptr(JsonObject) object = json_object_new();
-	JsonArray *afterwards = json_array_new(), *queues = json_array_new();
+	JsonArray *queues = json_array_new();
 
 	put(object, "step", journal->step);
 	json_object_set_int_member(object, "old-pid", journal->old_pid);
@@ -109,9 +120,8 @@ char *lu_journal_text(const LuJournal *journal)
 	put(object, "manager", journal->manager);
 	put(object, "manager-id", journal->manager_id);
 	json_object_set_array_member(object, "records", path_array(journal->records));
-	for (guint i = 0; i < journal->afterwards->len; i++)
-		json_array_add_string_element(afterwards, journal->afterwards->pdata[i]);
-	json_object_set_array_member(object, "afterwards", afterwards);
+	json_object_set_array_member(object, "afterwards", string_array(journal->afterwards));
+	json_object_set_array_member(object, "images", string_array(journal->images));
 	for (guint i = 0; i < journal->queues->len; i++)
 		json_array_add_int_element(queues, g_array_index(journal->queues, int, i));
 	json_object_set_array_member(object, "queues", queues);
@@ -150,10 +160,15 @@ static void parse_paths(JsonNode *array, GPtrArray *paths)
 	}
 }
 
+static void parse_strings(JsonNode *array, GPtrArray *strings)
+{
+	for (guint i = 0; i < lu_json_length(array); i++)
+		g_ptr_array_add(strings, json_node_dup_string(lu_json_element(array, i)));
+}
+
 LuJournal *lu_journal_parse(const char *text)
 {
 	g_autoptr(JsonNode) node = json_from_string(text, NULL);
-	JsonNode *afterwards = lu_json_member(node, "afterwards");
 	g_autoptr(LuJournal) journal = NULL;
 
 	if (!node || !lu_json_str(node, "step") || !lu_json_int(node, "old-pid"))
@@ -175,9 +190,8 @@ LuJournal *lu_journal_parse(const char *text)
 	journal->manager_id = g_strdup(lu_json_str(node, "manager-id"));
 	parse_paths(lu_json_member(node, "paths"), journal->paths);
 	parse_paths(lu_json_member(node, "records"), journal->records);
-	for (guint i = 0; i < lu_json_length(afterwards); i++)
-		g_ptr_array_add(journal->afterwards,
-				json_node_dup_string(lu_json_element(afterwards, i)));
+	parse_strings(lu_json_member(node, "afterwards"), journal->afterwards);
+	parse_strings(lu_json_member(node, "images"), journal->images);
 	parse_network(journal, node);
 	journal->kill_old = lu_json_bool(node, "kill-old");
 	return g_steal_pointer(&journal);

@@ -32,6 +32,8 @@ typedef struct LuJournal {
 	GArray *queues;		/* see LuPlan */
 	GPtrArray *connections; /* of LuConnection */
 	gboolean kill_old;	/* see LuPlan */
+	GPtrArray *images;	/* of char *: files that were made for disks that move, as QEMU sees
+				 * them */
 } LuJournal;
 
 LuJournal *lu_journal_new(void);

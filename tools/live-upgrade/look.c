@@ -135,5 +135,5 @@ gboolean lu_step_plan(LuUpgrade *up, GError **errp)
 		g_ptr_array_add(up->result->refusals, g_strdup(up->plan->refusals->pdata[i]));
 	if (up->plan->refusals->len)
 		return lu_fail(errp, LU_ERROR_REFUSED, "%s", (char *)up->plan->refusals->pdata[0]);
-	return TRUE;
+	return lu_find_disks(up, errp);
 }

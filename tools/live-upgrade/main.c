@@ -2,6 +2,7 @@
 /* qemu-live-upgrade: options in, a report out. What it does is in upgrade.c. */
 #include "host-report.h"
 #include "libvirt/lu-libvirt.h"
+#include "recover-disk.h"
 #include "report.h"
 
 #include <pwd.h>
@@ -14,7 +15,8 @@
 
 typedef struct Arguments {
 	char *qmp, *binary, *way, *plugin, *user;
-	char **rest, **domains;
+	char **rest, **domains, **moves;
+	GPtrArray *disks; /* of LuDiskMove; NULL: none */
 	gboolean all, keep_going, rehearse, dry_run, allow_downgrade, no_attach, json, quiet,
 		version;
 	int deadline_s, parallel;
@@ -29,6 +31,8 @@ static void arguments_clear(Arguments *arguments)
 	g_free(arguments->user);
 	g_strfreev(arguments->rest);
 	g_strfreev(arguments->domains);
+	g_strfreev(arguments->moves);
+	g_clear_pointer(&arguments->disks, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Arguments, arguments_clear)
 
@@ -52,6 +56,9 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 		 "flip|share|auto"},
 		{"rehearse", 0, 0, G_OPTION_ARG_NONE, &a->rehearse,
 		 "Try it, and leave the guest where it is", NULL},
+		{"move-disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &a->moves,
+		 "Have this disk in another image afterwards (may be given several times)",
+		 "DISK=FILE[,format=qcow2|raw][,throttle=BYTES]"},
 		{"dry-run", 0, 0, G_OPTION_ARG_NONE, &a->dry_run,
 		 "Say what would be done, and what prevents it", NULL},
 		{"deadline", 0, 0, G_OPTION_ARG_INT, &a->deadline_s,
@@ -66,7 +73,7 @@ static gboolean parse(int argc, char **argv, Arguments *a, GError **errp)
 		{"quiet", 0, 0, G_OPTION_ARG_NONE, &a->quiet, "Print errors only", NULL},
 		{"version", 0, 0, G_OPTION_ARG_NONE, &a->version, "Print the version", NULL},
 		{G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &a->rest, NULL,
-		 "PID|attach PID|status"},
+		 "PID|attach PID|status|recover FILE"},
 		{0},
 	};
 	g_autoptr(GOptionContext) context = g_option_context_new(NULL);
@@ -106,7 +113,21 @@ static gboolean parse_pid(const char *text, pid_t *pid, GError **errp)
 	return TRUE;
 }
 
-static gboolean check(const Arguments *a, LuRequest *request, GError **errp)
+static gboolean parse_moves(Arguments *a, LuRequest *request, GError **errp)
+{
+	if (!a->moves)
+		return TRUE;
+	if (a->all || (a->domains && a->domains[1]))
+		return lu_fail(errp, LU_ERROR_USAGE, "--move-disk is for one VM");
+	a->disks = lu_disk_moves_new();
+	for (guint i = 0; a->moves[i]; i++)
+		if (!lu_disk_moves_parse(a->disks, a->moves[i], errp))
+			return FALSE;
+	request->moves = a->disks;
+	return TRUE;
+}
+
+static gboolean check(Arguments *a, LuRequest *request, GError **errp)
 {
 	guint count = a->rest ? g_strv_length(a->rest) : 0;
 
@@ -135,13 +156,13 @@ static gboolean check(const Arguments *a, LuRequest *request, GError **errp)
 	request->allow_downgrade = a->allow_downgrade;
 	request->no_attach = a->no_attach;
 	request->deadline_s = (guint)a->deadline_s;
-	return parse_way(a->way, &request->way, errp);
+	return parse_moves(a, request, errp) && parse_way(a->way, &request->way, errp);
 }
 
 static int usage(const GError *error)
 {
 	fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
-	return LU_ERROR_USAGE;
+	return error->code;
 }
 
 /* qemu-live-upgrade attach PID */
@@ -159,6 +180,25 @@ static int attach(const Arguments *a)
 	if (error)
 		fprintf(stderr, "qemu-live-upgrade: %s\n", error->message);
 	return error ? error->code : 0;
+}
+
+/* qemu-live-upgrade recover FILE */
+static int recover_disk(const Arguments *a)
+{
+	const gboolean progress = isatty(STDOUT_FILENO) && !a->quiet && !a->json;
+	g_autofree char *said = NULL, *file = NULL, *here = g_get_current_dir();
+	g_autoptr(GError) error = NULL;
+
+	if (g_strv_length(a->rest) != 2) {
+		lu_fail(&error, LU_ERROR_USAGE, "say which image: recover FILE");
+		return usage(error);
+	}
+	file = g_canonicalize_filename(a->rest[1], here);
+	if (!lu_recover_disk(file, progress, &said, &error))
+		return usage(error);
+	if (!a->quiet)
+		puts(said);
+	return 0;
 }
 
 static void begin_domain(void *opaque, const char *domain)
@@ -264,6 +304,8 @@ int main(int argc, char **argv)
 	}
 	if (arguments.rest && !strcmp(arguments.rest[0], "attach"))
 		return attach(&arguments);
+	if (arguments.rest && !strcmp(arguments.rest[0], "recover"))
+		return recover_disk(&arguments);
 	if (arguments.rest && !strcmp(arguments.rest[0], "status"))
 		return status(&arguments);
 	if (!check(&arguments, &request, &error))

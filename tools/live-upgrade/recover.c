@@ -46,7 +46,7 @@ static LuQmp *open_monitor(const LuProcess *process, const char *const *names)
 /* A manager holds the old one's monitor until then, so nobody could have asked for the guest. */
 static gboolean is_handed_over(const LuJournal *journal)
 {
-	static const char *const steps[] = {"prepare", "start", "greet", "take", NULL};
+	static const char *const steps[] = {"prepare", "images", "start", "greet", "take", NULL};
 
 	return !journal->manager || !g_strv_contains(steps, journal->step);
 }
@@ -73,6 +73,7 @@ static gboolean take_back(LuUpgrade *up)
 	lu_note(up, g_strdup_printf("a run that was interrupted at \"%s\" is taken back",
 				    up->journal->step));
 	lu_undo_start(up);
+	lu_undo_images(up);
 	lu_undo_prepare(up);
 	g_clear_pointer(&up->old_qmp, lu_qmp_free);
 	g_clear_pointer(&up->old, lu_process_free);
@@ -123,7 +124,8 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 /* These steps begin when the guest is in the new process. */
 static gboolean is_committed(const LuJournal *journal)
 {
-	static const char *const steps[] = {"record", "names", "follow", "retire", "settle", NULL};
+	static const char *const steps[] = {"record", "names",	"follow", "retire",
+					    "copy",   "settle", NULL};
 
 	return g_strv_contains(steps, journal->step);
 }

@@ -112,6 +112,10 @@ JsonNode *lu_report_node(const LuRequest *request, const LuResult *result, const
 		json_object_set_int_member(object, "peak-bytes", (gint64)result->peak_bytes);
 		put_string(object, "peak-of", result->peak_of);
 	}
+	if (result->copied_bytes) {
+		json_object_set_int_member(object, "copied-bytes", (gint64)result->copied_bytes);
+		json_object_set_double_member(object, "copy-ms", result->copy_ms);
+	}
 	json_object_set_boolean_member(object, "recovered", result->recovered);
 	put_string(object, "command-line", result->command_line);
 	put_list(object, "refusals", result->refusals);
@@ -144,6 +148,9 @@ static void print_upgraded(const LuResult *result)
 		printf(", at most %.0f MiB (%s)", (double)result->peak_bytes / MIB,
 		       result->peak_of);
 	putchar('\n');
+	if (result->copied_bytes)
+		printf("          disks of %.0f MiB copied in %.1f s while the guest ran\n",
+		       (double)result->copied_bytes / MIB, result->copy_ms / 1000);
 	if (result->away_ms > 0)
 		printf("          libvirt was away for %.1f s\n", result->away_ms / 1000);
 }

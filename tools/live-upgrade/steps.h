@@ -3,6 +3,7 @@
 #ifndef LIVE_UPGRADE_STEPS_H
 #define LIVE_UPGRADE_STEPS_H
 
+#include "images.h"
 #include "journal.h"
 #include "plan.h"
 #include "probe.h"
@@ -17,7 +18,8 @@ struct LuUpgrade {
 	LuRunning *running;
 	LuProbe probe;
 	LuPlan *plan;
-	char *attach; /* the plugin to load into the old QEMU first; NULL: it has one */
+	GPtrArray *disks; /* of LuDisk, that shall move; NULL: none */
+	char *attach;	  /* the plugin to load into the old QEMU first; NULL: it has one */
 	LuJournal *journal;
 	LuChild child;
 	LuProcess *old, *new; /* old: running's, or what a journal names; NULL: it is gone */
@@ -63,6 +65,11 @@ void lu_remove_folder(LuUpgrade *up, const LuProcess *process);
 gboolean lu_step_start(LuUpgrade *up, GError **errp);
 void lu_undo_start(LuUpgrade *up);
 gboolean lu_step_greet(LuUpgrade *up, GError **errp);
+/* images.c: disks that shall end up in other images */
+gboolean lu_find_disks(LuUpgrade *up, GError **errp);
+gboolean lu_step_images(LuUpgrade *up, GError **errp);
+void lu_undo_images(LuUpgrade *up);
+gboolean lu_step_copy(LuUpgrade *up, GError **errp);
 /* take.c: what a manager had, and what it says of the VM */
 gboolean lu_step_take(LuUpgrade *up, GError **errp);
 void lu_forget_records(LuUpgrade *up);

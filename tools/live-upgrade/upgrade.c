@@ -10,6 +10,7 @@
  *   attach    loads the plugin into a QEMU without one         it stays there, and is harmless
  *   unit      whether systemd listens, for a service         its status text is cleared
  *   prepare   the journal, a folder for the handover's socket  removed
+ *   images    the new images of disks that move                removed
  *   start     the new process, as the old one was              killed, its names removed
  *   greet     its monitor; it must run as the old one does     see start
  *             (a manager must be away from here on: manager.h)
@@ -20,6 +21,7 @@
  *   names     sockets and pid file lead to the new process
  *   follow    the new process is the service's main process
  *   retire    the old process ends
+ *   copy      disks that move are copied, and followed
  *   settle    forwarded ports, VNC; journal removed
  *
  * From record on nothing fails: what cannot be done is noted.
@@ -47,6 +49,7 @@ static const struct {
 	{"attach", "seeing to the plugin", lu_step_attach, NULL},
 	{"unit", "seeing to systemd", lu_step_unit, lu_undo_unit},
 	{"prepare", "opening a journal", lu_step_prepare, lu_undo_prepare},
+	{"images", "making new images", lu_step_images, lu_undo_images},
 	{"start", "starting the new process", lu_step_start, lu_undo_start},
 	{"greet", "waiting for its monitor", lu_step_greet, NULL},
 	{"take", "taking over from who manages it", lu_step_take, lu_forget_records},
@@ -55,9 +58,17 @@ static const struct {
 	{"names", "renaming sockets and pid file", lu_step_names, NULL},
 	{"follow", "giving the service its process", lu_step_follow, NULL},
 	{"retire", "ending the old process", lu_step_retire, NULL},
+	{"copy", "copying disks", lu_step_copy, NULL},
 	{"settle", "clearing up", lu_step_settle, NULL},
 };
-enum { STEP_PLAN = 2, STEP_START = 6, STEP_TAKE = 8, STEP_HANDOVER = 9, STEP_RECORD = 10 };
+enum {
+	STEP_PLAN = 2,
+	STEP_IMAGES = 6,
+	STEP_TAKE = 9,
+	STEP_HANDOVER = 10,
+	STEP_RECORD = 11,
+	STEP_COPY = 15,
+};
 
 void lu_result_clear(LuResult *result)
 {
@@ -131,10 +142,11 @@ static void unlock(LuUpgrade *up)
 	lu_fd_clear(&up->lock_fd);
 }
 
-/* Steps that are for managed VMs only. */
+/* Steps that are for managed VMs only, or for disks that move. */
 static gboolean is_idle(const LuUpgrade *up, guint i)
 {
-	return (i == STEP_TAKE && !up->request->manager) ||
+	return ((i == STEP_IMAGES || i == STEP_COPY) && !up->request->moves) ||
+	       (i == STEP_TAKE && !up->request->manager) ||
 	       (i == STEP_RECORD && !up->journal->manager);
 }
 
@@ -219,6 +231,7 @@ static void clear(LuUpgrade *up)
 	}
 	lu_process_free(up->new);
 	lu_plan_free(up->plan);
+	g_clear_pointer(&up->disks, g_ptr_array_unref);
 	g_free(up->attach);
 	lu_probe_clear(&up->probe);
 	lu_running_free(up->running);

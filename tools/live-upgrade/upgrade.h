@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "manager.h"
+#include "move-disk.h"
 
 #include <sys/types.h>
 
@@ -33,6 +34,7 @@ typedef struct LuRequest {
 	gboolean rehearse, dry_run, allow_downgrade;
 	gboolean recover_only;	  /* settle what an interrupted run left; begin nothing */
 	gboolean no_attach;	  /* refuse a QEMU that was started without the plugin */
+	GPtrArray *moves;	  /* of LuDiskMove; NULL: no disk moves */
 	guint deadline_s;	  /* of the handover; 0: 300 */
 	const LuManager *manager; /* NULL: nobody manages the VM */
 	LuObserver observer;
@@ -46,12 +48,14 @@ typedef struct LuResult {
 	double downtime_ms;
 	double total_ms; /* of the whole run */
 	guint64 peak_bytes;
-	const char *peak_of; /* "control group" or "resident" */
-	char *command_line;  /* the new process's */
-	GPtrArray *refusals; /* of char *: all that a plan refuses */
-	GPtrArray *notes;    /* of char *: what clients lose, what could not be done after it */
-	gboolean recovered;  /* an interrupted run was finished */
-	double away_ms;	     /* how long who manages the VM gave no answer */
+	const char *peak_of;  /* "control group" or "resident" */
+	char *command_line;   /* the new process's */
+	GPtrArray *refusals;  /* of char *: all that a plan refuses */
+	GPtrArray *notes;     /* of char *: what clients lose, what could not be done after it */
+	guint64 copied_bytes; /* of disks that moved, and how long that took */
+	double copy_ms;
+	gboolean recovered; /* an interrupted run was finished */
+	double away_ms;	    /* how long who manages the VM gave no answer */
 } LuResult;
 
 void lu_result_clear(LuResult *result);

@@ -268,7 +268,7 @@ static void recover_vm(const LuJournal *journal, const LuRequest *request, GPtrA
 /* Before that step the daemon still served, and the guest was not asked for. */
 static gboolean needs_away(const LuJournal *journal)
 {
-	static const char *const steps[] = {"prepare", "start", "greet", NULL};
+	static const char *const steps[] = {"prepare", "images", "start", "greet", NULL};
 
 	return !g_strv_contains(steps, journal->step);
 }

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The steps of disks that shall end up in other images: they are found when the plan is made, the
+ * new images are made before the new process starts, and the copying, which the plugin does, is
+ * followed when the guest runs there.
+ *
+ * A new image belongs to whom the QEMU runs as, and so does an empty journal beside it
+ * (migration/move-journal.h), for that user need not have a right to the folder.
+ */
+#include "steps.h"
+#include "error.h"
+#include "images.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+#define POLL_MS 200
+
+void lu_disk_free(LuDisk *disk)
+{
+	g_free(disk->device);
+	g_free(disk->old_file);
+	g_free(disk->old_format);
+	g_free(disk);
+}
+
+/* ------------------------------------------------------------------ finding */
+
+static gboolean is_called(JsonNode *info, const char *name)
+{
+	const char *qdev = lu_json_str(info, "qdev");
+	const char *node = lu_json_str(lu_json_member(info, "inserted"), "node-name");
+	g_autofree char *device = g_strconcat("/machine/peripheral/", name, NULL);
+	g_autofree char *backend = g_strconcat(device, "/virtio-backend", NULL);
+
+	return qdev && *qdev &&
+	       (!g_strcmp0(node, name) || !g_strcmp0(lu_json_str(info, "device"), name) ||
+		!strcmp(qdev, name) || !strcmp(qdev, device) || !strcmp(qdev, backend));
+}
+
+static JsonNode *find_drive(JsonNode *drives, const char *name)
+{
+	for (guint i = 0; i < lu_json_length(drives); i++)
+		if (is_called(lu_json_element(drives, i), name))
+			return lu_json_element(drives, i);
+	return NULL;
+}
+
+static LuDisk *make_disk(LuUpgrade *up, const LuDiskMove *move, JsonNode *info, GError **errp)
+{
+	JsonNode *image = lu_json_member(lu_json_member(info, "inserted"), "image");
+	const char *file = lu_json_str(image, "filename"), *format = lu_json_str(image, "format");
+	LuDisk *disk;
+
+	if (!file || !format) {
+		lu_fail(errp, LU_ERROR_REFUSED, "disk %s cannot move to %s: it has no medium",
+			move->disk, move->file);
+		return NULL;
+	}
+	if (g_str_has_prefix(file, "/dev/fdset/") || g_str_has_prefix(file, "json:")) {
+		lu_fail(errp, LU_ERROR_REFUSED,
+			"disk %s cannot move to %s: its image %s has no name by which that could "
+			"refer to it",
+			move->disk, move->file, file);
+		return NULL;
+	}
+	disk = g_new0(LuDisk, 1);
+	disk->move = move;
+	disk->device = g_strdup(lu_json_str(info, "qdev"));
+	disk->old_file = strstr(file, "://") ? g_strdup(file)
+					     : g_canonicalize_filename(file, up->running->cwd);
+	disk->old_format = g_strdup(format);
+	disk->bytes = (guint64)lu_json_int(image, "virtual-size");
+	return disk;
+}
+
+gboolean lu_find_disks(LuUpgrade *up, GError **errp)
+{
+	GPtrArray *moves = up->request->moves;
+	g_autoptr(JsonNode) drives = NULL;
+
+	if (!moves)
+		return TRUE;
+	drives = lu_qmp_call(up->old_qmp, errp, "query-block", NULL);
+	if (!drives)
+		return FALSE;
+	up->disks = g_ptr_array_new_with_free_func((GDestroyNotify)lu_disk_free);
+	for (guint i = 0; i < moves->len; i++) {
+		const LuDiskMove *move = moves->pdata[i];
+		JsonNode *info = find_drive(drives, move->disk);
+		LuDisk *disk;
+
+		if (!info)
+			return lu_fail(errp, LU_ERROR_REFUSED,
+				       "the guest has no disk whose node, drive or device is "
+				       "called %s",
+				       move->disk);
+		disk = make_disk(up, move, info, errp);
+		if (!disk)
+			return FALSE;
+		g_ptr_array_add(up->disks, disk);
+	}
+	return TRUE;
+}
+
+/* ------------------------------------------------------------------- making */
+
+/* At @path, which is the disk's file as this process sees it. */
+static gboolean run_qemu_img(const LuDisk *disk, const char *path, GError **errp)
+{
+	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, disk->bytes);
+	g_autofree char *said = NULL;
+	g_autoptr(GError) error = NULL;
+	const char *const over[] = {
+		"qemu-img", "create",	      "-q", "-u",  "-f", "qcow2", "-b", disk->old_file,
+		"-F",	    disk->old_format, path, bytes, NULL};
+	const char *const alone[] = {"qemu-img", "create", "-q", "-f", "raw", path, bytes, NULL};
+	const gboolean raw = !strcmp(disk->move->format, "raw");
+	int status;
+
+	if (!g_spawn_sync(NULL, (char **)(raw ? alone : over), NULL, G_SPAWN_SEARCH_PATH, NULL,
+			  NULL, NULL, &said, &status, &error))
+		return lu_fail(errp, LU_ERROR_REFUSED,
+			       "%s cannot be made (qemu-img is in the package qemu-utils): %s",
+			       disk->move->file, error->message);
+	if (g_spawn_check_wait_status(status, NULL))
+		return TRUE;
+	return lu_fail(errp, LU_ERROR_REFUSED, "%s cannot be made: %s", disk->move->file,
+		       g_strchomp(said));
+}
+
+static gboolean give(LuUpgrade *up, const char *path, GError **errp)
+{
+	if (chown(path, up->old->uid, up->old->gid) < 0 || chmod(path, 0600) < 0)
+		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", path);
+	return TRUE;
+}
+
+/* Whether @path was made just now: what was there is not to be taken away again. */
+static gboolean make_empty(const char *path, const char *file, gboolean *made, GError **errp)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	*made = fd >= 0;
+	if (fd < 0 && errno != EEXIST)
+		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", file);
+	if (fd >= 0)
+		close(fd);
+	return TRUE;
+}
+
+/* It is in the tool's journal before it is in the folder. @file is as the QEMU sees it. */
+static gboolean make_file(LuUpgrade *up, const char *file, gboolean *made, GError **errp)
+{
+	g_autofree char *path = lu_process_path(up->old, file);
+
+	*made = FALSE;
+	if (g_access(path, F_OK) == 0)
+		return TRUE;
+	g_ptr_array_add(up->journal->images, g_strdup(file));
+	if (!lu_journal_write(up->journal, errp) || !make_empty(path, file, made, errp))
+		return FALSE;
+	return !*made || give(up, path, errp);
+}
+
+static gboolean make_image(LuUpgrade *up, const LuDisk *disk, GError **errp)
+{
+	g_autofree char *path = lu_process_path(up->old, disk->move->file);
+	g_autofree char *journal = g_strconcat(disk->move->file, ".moving", NULL);
+	gboolean made;
+
+	if (!make_file(up, disk->move->file, &made, errp) ||
+	    (made && !run_qemu_img(disk, path, errp)))
+		return FALSE;
+	return make_file(up, journal, &made, errp);
+}
+
+gboolean lu_step_images(LuUpgrade *up, GError **errp)
+{
+	for (guint i = 0; up->disks && i < up->disks->len; i++)
+		if (!make_image(up, up->disks->pdata[i], errp))
+			return FALSE;
+	return TRUE;
+}
+
+/* The new process is gone: nobody uses them. */
+void lu_undo_images(LuUpgrade *up)
+{
+	for (guint i = 0; up->journal && up->old && i < up->journal->images->len; i++) {
+		g_autofree char *path = lu_process_path(up->old, up->journal->images->pdata[i]);
+
+		g_unlink(path);
+	}
+}
+
+/* ------------------------------------------------------------------ copying */
+
+/* The journals that the QEMU could only empty. */
+static void remove_journals(LuUpgrade *up)
+{
+	struct stat st;
+
+	for (guint i = 0; i < up->journal->images->len; i++) {
+		g_autofree char *path = lu_process_path(up->new, up->journal->images->pdata[i]);
+
+		if (g_str_has_suffix(path, ".moving") && !g_stat(path, &st) && !st.st_size)
+			g_unlink(path);
+	}
+}
+
+gboolean lu_step_copy(LuUpgrade *up, GError **errp)
+{
+	const LuObserver *observer = &up->request->observer;
+	const gint64 begin_us = g_get_monotonic_time();
+
+	/* The monitor is the manager's again soon; who called follows by way of it. */
+	if (up->journal->manager || !up->new_qmp)
+		return TRUE;
+	for (;;) {
+		g_auto(LuDiskProgress) progress = {0};
+		g_autoptr(JsonNode) info =
+			lu_qmp_call(up->new_qmp, errp, "query-localhost-migrate", NULL);
+
+		if (!info)
+			return FALSE;
+		lu_disk_progress_read(info, &progress);
+		if (progress.total_bytes && observer->progress)
+			observer->progress(observer->opaque, "copy", progress.done_bytes,
+					   progress.total_bytes);
+		if (progress.problem)
+			return lu_fail(errp, LU_ERROR_FAILED, "%s", progress.problem);
+		up->result->copied_bytes = progress.total_bytes;
+		if (!progress.copying)
+			break;
+		poll(NULL, 0, POLL_MS);
+	}
+	up->result->copy_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
+	remove_journals(up);
+	return TRUE;
+}
