@@ -76,8 +76,7 @@ void lm_move_begin(LmMove *move)
 
 /* ------------------------------------------------------------- how it ends */
 
-/* Whether QEMU let go of @node: only what nothing uses, and what a monitor added, it does. */
-static bool delete_node(const char *node)
+bool lm_move_delete_node(const char *node)
 {
 	QDict *arguments = qemu.qdict_new(), *answer;
 
@@ -107,7 +106,7 @@ static bool delete_some_old_nodes(const LmMove *move)
 		return false;
 	while ((node = (QDict *)qemu.qlist_pop(qemu.qdict_get_qlist(answer, "return")))) {
 		if (is_old_image(move, qemu.qdict_get_try_str(node, "file")))
-			any |= delete_node(qemu.qdict_get_try_str(node, "node-name"));
+			any |= lm_move_delete_node(qemu.qdict_get_try_str(node, "node-name"));
 		lm_qobject_free(node);
 	}
 	lm_qobject_free(answer);

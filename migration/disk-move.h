@@ -39,6 +39,8 @@ int lm_move_check_file(const LmMove *move, GError **errp);
 /* Whether the new image, which QEMU has opened, is one; @image is QAPI's ImageInfo. */
 int lm_move_check_image(const LmMove *move, QDict *image, GError **errp);
 
+/* Whether QEMU let go of @node: only what nothing uses, and what a monitor added, it does. */
+bool lm_move_delete_node(const char *node);
 /* Starts QEMU's job, and sees how far it is (@job: an element of query-jobs, NULL: it is gone). */
 void lm_move_begin(LmMove *move);
 void lm_move_poll(LmMove *move, QDict *job);

@@ -45,7 +45,8 @@ LmMove *lm_move_new(const LmDisk *disk)
 {
 	LmMove *move = g_new0(LmMove, 1);
 
-	move->disk = lm_disk_new(disk->device, disk->file, disk->format, disk->bandwidth);
+	move->disk =
+		lm_disk_new(disk->device, disk->file, disk->format, disk->node, disk->bandwidth);
 	move->mirror = !strcmp(disk->format, "raw");
 	move->old_images = g_ptr_array_new_with_free_func(g_free);
 	move->journal_fd = -1;
@@ -197,6 +198,15 @@ static char *free_node_name(GError **errp)
 	}
 }
 
+/* libvirt's names for the two are NAME-format and NAME-storage. */
+static char *name_of_file(const char *node)
+{
+	const char *end = g_str_has_suffix(node, "-format") ? strrchr(node, '-') : NULL;
+	g_autofree char *begin = g_strndup(node, end ? (gsize)(end - node) : strlen(node));
+
+	return g_strconcat(begin, end ? "-storage" : "-file", NULL);
+}
+
 static QDict *file_options(const LmMove *move, const char *node)
 {
 	QDict *cache = qemu.qdict_new(), *file = qemu.qdict_new();
@@ -207,34 +217,55 @@ static QDict *file_options(const LmMove *move, const char *node)
 	qemu.qdict_put_str(file, "filename", move->disk->file);
 	qemu.qdict_put_str(file, "node-name", node);
 	qemu.qdict_put_str(file, "discard", "unmap");
+	qemu.qdict_put_obj(file, "auto-read-only", (QObject *)qemu.qbool_from_bool(true));
 	qemu.qdict_put_obj(file, "cache", (QObject *)cache);
 	return file;
 }
 
-static int open_new(LmMove *move, GError **errp)
+static QDict *image_options(const LmMove *move, const char *node)
 {
-	g_autofree char *node = free_node_name(errp);
-	QDict *options, *answer;
+	QDict *options = qemu.qdict_new();
 
-	if (!node)
-		return -EIO;
-	move->file_node = g_strconcat(node, "-file", NULL);
-	options = qemu.qdict_new();
 	qemu.qdict_put_str(options, "driver", move->disk->format);
 	qemu.qdict_put_str(options, "node-name", node);
 	qemu.qdict_put_str(options, "discard", "unmap");
 	qemu.qdict_put_str(options, "detect-zeroes", move->detect_zeroes);
-	qemu.qdict_put_obj(options, "file", (QObject *)file_options(move, move->file_node));
+	qemu.qdict_put_str(options, "file", move->file_node);
 	if (!move->mirror)
 		qemu.qdict_put_obj(options, "backing", qemu.qobject_from_json("null", NULL));
-	answer = lm_command("blockdev-add", options, errp);
-	if (!answer) {
-		g_prefix_error(errp, "disk %s cannot move to %s: ", move->disk->device,
-			       move->disk->file);
-		(*errp)->code = LM_ERROR_REFUSED;
-		return -EINVAL;
+	return options;
+}
+
+/* @options become a node of the monitor's; takes them. */
+static int add_node(const LmMove *move, QDict *options, GError **errp)
+{
+	QDict *answer = lm_command("blockdev-add", options, errp);
+
+	if (answer) {
+		lm_qobject_free(answer);
+		return 0;
 	}
-	lm_qobject_free(answer);
+	g_prefix_error(errp, "disk %s cannot move to %s: ", move->disk->device, move->disk->file);
+	(*errp)->code = LM_ERROR_REFUSED;
+	return -EINVAL;
+}
+
+static int open_new(LmMove *move, GError **errp)
+{
+	g_autofree char *node =
+		*move->disk->node ? g_strdup(move->disk->node) : free_node_name(errp);
+	g_autofree char *file_node = node ? name_of_file(node) : NULL;
+	int rc;
+
+	if (!node)
+		return -EIO;
+	rc = add_node(move, file_options(move, file_node), errp);
+	if (rc < 0)
+		return rc;
+	move->file_node = g_steal_pointer(&file_node);
+	rc = add_node(move, image_options(move, node), errp);
+	if (rc < 0)
+		return rc;
 	move->node = g_steal_pointer(&node);
 	move->status.node = move->node;
 	return 0;
@@ -303,15 +334,12 @@ int lm_disks_prepare(GPtrArray *disks, gboolean rehearsal, GError **errp)
 
 static void take_back(LmMove *move)
 {
-	QDict *arguments;
-
 	if (move->journal_fd >= 0)
 		lm_move_journal_end(move->disk->file, move->journal_fd);
-	if (!move->node)
-		return;
-	arguments = qemu.qdict_new();
-	qemu.qdict_put_str(arguments, "node-name", move->node);
-	lm_qobject_free(lm_command("blockdev-del", arguments, NULL));
+	if (move->node)
+		lm_move_delete_node(move->node);
+	if (move->file_node)
+		lm_move_delete_node(move->file_node);
 }
 
 void lm_disks_forget(void)

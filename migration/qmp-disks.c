@@ -37,10 +37,11 @@ static bool check_disk(const QDict *disk, const char *prefix, Error **errp)
 static LmDisk *make_disk(const QDict *disk)
 {
 	const char *format = qemu.qdict_get_try_str(disk, "format");
+	const char *node = qemu.qdict_get_try_str(disk, "new-node");
 
 	return lm_disk_new(qemu.qdict_get_try_str(disk, "node"),
 			   qemu.qdict_get_try_str(disk, "file"), format ? format : "qcow2",
-			   qemu.qdict_get_try_int(disk, "throttle", 0));
+			   node ? node : "", qemu.qdict_get_try_int(disk, "throttle", 0));
 }
 
 /* @holder has the element as "disk", so that QEMU says whether it is an object. */

@@ -53,14 +53,16 @@ typedef struct LmTrait {
  * the VM runs there; the transport only says which.
  */
 typedef struct LmDisk {
-	char *device;	   /* the key of its trait "drive"; at most 1024 bytes */
-	char *file;	   /* the new image, absolute; at most 4096 bytes */
-	char *format;	   /* of the new image; at most 64 bytes */
+	char *device; /* the key of its trait "drive"; at most 1024 bytes */
+	char *file;   /* the new image, absolute; at most 4096 bytes */
+	char *format; /* of the new image; at most 64 bytes */
+	char *node;   /* what the destination shall call it; "": as it likes; at most 64 bytes */
 	guint64 bandwidth; /* bytes a second; 0: no limit */
 } LmDisk;
 
 /* Copies its arguments. A list of them owns them. */
-LmDisk *lm_disk_new(const char *device, const char *file, const char *format, guint64 bandwidth);
+LmDisk *lm_disk_new(const char *device, const char *file, const char *format, const char *node,
+		    guint64 bandwidth);
 void lm_disk_free(LmDisk *disk);
 GPtrArray *lm_disks_new(void);
 

@@ -21,13 +21,15 @@ static void trait_free(gpointer data)
 	g_free(trait);
 }
 
-LmDisk *lm_disk_new(const char *device, const char *file, const char *format, guint64 bandwidth)
+LmDisk *lm_disk_new(const char *device, const char *file, const char *format, const char *node,
+		    guint64 bandwidth)
 {
 	LmDisk *disk = g_new0(LmDisk, 1);
 
 	disk->device = g_strdup(device);
 	disk->file = g_strdup(file);
 	disk->format = g_strdup(format);
+	disk->node = g_strdup(node);
 	disk->bandwidth = bandwidth;
 	return disk;
 }
@@ -37,6 +39,7 @@ void lm_disk_free(LmDisk *disk)
 	g_free(disk->device);
 	g_free(disk->file);
 	g_free(disk->format);
+	g_free(disk->node);
 	g_free(disk);
 }
 

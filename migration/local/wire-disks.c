@@ -4,7 +4,7 @@
 
 #include "wire-buffer.h"
 
-#define DISK_LEAST_BYTES (3 * 4 + 8) /* with empty strings */
+#define DISK_LEAST_BYTES (4 * 4 + 8) /* with empty strings */
 
 GByteArray *lm_wire_disks_encode(GPtrArray *disks)
 {
@@ -17,6 +17,7 @@ GByteArray *lm_wire_disks_encode(GPtrArray *disks)
 		lm_write_string(out, disk->device, LM_WIRE_KEY_MAX);
 		lm_write_string(out, disk->file, LM_WIRE_STRING_MAX);
 		lm_write_string(out, disk->format, LM_WIRE_KIND_MAX);
+		lm_write_string(out, disk->node, LM_WIRE_KIND_MAX);
 		lm_write_u64(out, disk->bandwidth);
 	}
 	return out;
@@ -27,6 +28,7 @@ static LmDisk *read_disk(LmReader *reader)
 	g_autofree char *device = lm_read_string(reader, "device", LM_WIRE_KEY_MAX);
 	g_autofree char *file = lm_read_string(reader, "file", LM_WIRE_STRING_MAX);
 	g_autofree char *format = lm_read_string(reader, "format", LM_WIRE_KIND_MAX);
+	g_autofree char *node = lm_read_string(reader, "node", LM_WIRE_KIND_MAX);
 	const guint64 bandwidth = lm_read_u64(reader);
 
 	if (bandwidth > G_MAXINT64)
@@ -38,7 +40,7 @@ static LmDisk *read_disk(LmReader *reader)
 		lm_reader_fail(reader, "a disk has no device, file or format");
 		return NULL;
 	}
-	return lm_disk_new(device, file, format, bandwidth);
+	return lm_disk_new(device, file, format, node, bandwidth);
 }
 
 static void check_unique(LmReader *reader, GPtrArray *list, const LmDisk *disk)

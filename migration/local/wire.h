@@ -138,7 +138,8 @@ gboolean lm_wire_is_page_size(guint64 bytes); /* 4 KiB to 1 GiB, a power of two 
 #define LM_WIRE_FD_PEER (-2)
 GByteArray *lm_wire_regions_encode(GPtrArray *regions);
 int lm_wire_regions_decode(const guint8 *payload, gsize length, GPtrArray **regions, GError **errp);
-/* A list of LmDisk: string device, string file, string format, u64 bandwidth; no two alike. */
+/* A list of LmDisk: string device, string file, string format, string node, u64
+ * bandwidth; no two alike. */
 GByteArray *lm_wire_disks_encode(GPtrArray *disks);
 int lm_wire_disks_decode(const guint8 *payload, gsize length, GPtrArray **disks, GError **errp);
 GByteArray *lm_wire_pass_encode(const LmWirePass *pass);

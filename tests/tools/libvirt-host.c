@@ -360,7 +360,7 @@ Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const 
 	return domain;
 }
 
-Domain *domain_start_linux(LmTest *test, const char *name, const char *options)
+Domain *domain_start_linux(LmTest *test, const char *name, const char *options, const char *devices)
 {
 	Domain *domain = new_domain(test, name);
 	g_autofree char *kernel = copy_into(test, lm_test_env("LM_VMLINUZ"));
@@ -372,7 +372,7 @@ Domain *domain_start_linux(LmTest *test, const char *name, const char *options)
 	g_autofree char *serial = g_strdup_printf("<serial type='pty'><log file='%s' append='on'/>"
 						  "<target port='0'/></serial>\n",
 						  domain->serial_path);
-	g_autofree char *xml = describe_domain(domain, 512, os, serial, NULL);
+	g_autofree char *xml = describe_domain(domain, 512, os, serial, devices);
 	g_autoptr(GError) error = NULL;
 
 	define_and_start(domain, xml);

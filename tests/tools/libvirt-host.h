@@ -34,7 +34,8 @@ Domain *domain_start(LmTest *test, const char *name, const char *devices);
 Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const char *os,
 			const char *devices);
 /* The Linux guest with these further options; its first serial port is a terminal with a log. */
-Domain *domain_start_linux(LmTest *test, const char *name, const char *options);
+Domain *domain_start_linux(LmTest *test, const char *name, const char *options,
+			   const char *devices);
 pid_t domain_pid(const Domain *domain);
 gboolean domain_has_ended(pid_t pid);
 /* The same domain, alive, as @pid, and libvirt knows it in every respect. */

@@ -3,10 +3,12 @@
  * A Linux guest under libvirt that was upgraded: its console and its power button are where they
  * were. It ends by itself, and libvirt sees that it does.
  */
+#include "images.h"
 #include "libvirt-host.h"
 #include "linux-guest.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* virsh wants a terminal, which script(1) gives it; what is typed is the guest's then. */
 #define TYPE_POWEROFF                                                                              \
@@ -23,7 +25,7 @@ static gboolean is_shut_off(void *opaque)
 
 static Domain *start_upgraded(LmTest *test, const char *name, const char *options)
 {
-	Domain *domain = domain_start_linux(test, name, options);
+	Domain *domain = domain_start_linux(test, name, options, NULL);
 	const pid_t old = domain_pid(domain);
 	g_auto(Run) run = {0};
 
@@ -69,11 +71,133 @@ static void test_shutdown(LmTest *test, const void *arg)
 	assert_ended(domain);
 }
 
+/* ------------------------------------------------------------ a disk that moves */
+
+#define DISK_MIB 96
+
+typedef struct MovingDisk {
+	char *old, *new, *option;
+	Domain *domain;
+} MovingDisk;
+
+static void moving_free(gpointer opaque)
+{
+	MovingDisk *moving = opaque;
+
+	g_free(moving->old);
+	g_free(moving->new);
+	g_free(moving->option);
+	g_free(moving);
+}
+
+static MovingDisk *start_with_disk(LmTest *test, const char *name, const char *more)
+{
+	MovingDisk *moving = g_new0(MovingDisk, 1);
+	g_autofree char *devices = NULL, *content = NULL;
+
+	lm_test_cleanup_later(test, moving_free, moving);
+	moving->old = lm_test_path(test, "old.img");
+	moving->new = lm_test_path(test, "new.img");
+	moving->option = g_strdup_printf("--move-disk=vda=%s%s", moving->new, more);
+	content = image_make_full(test, moving->old, "qcow2", DISK_MIB, LINUX_DISK_MIB);
+	devices = g_strdup_printf("<disk type='file' device='disk'><driver name='qemu' "
+				  "type='qcow2'/><source file='%s'/><target dev='vda' "
+				  "bus='virtio'/></disk>\n",
+				  moving->old);
+	moving->domain = domain_start_linux(test, name, "lm.disk=1 lm.disk_mib=32", devices);
+	return moving;
+}
+
+/* libvirt's view, now and at the next start, and the files of both. */
+static void assert_disk_is(const MovingDisk *moving, const char *is, const char *is_not)
+{
+	LmTest *test = moving->domain->test;
+	g_autofree char *now = virsh(test, "dumpxml", moving->domain->name, NULL);
+	g_autofree char *next = virsh(test, "dumpxml", moving->domain->name, "--inactive", NULL);
+	g_autofree char *list = virsh(test, "domblklist", moving->domain->name, NULL);
+
+	assert_contains(now, is);
+	assert_contains(next, is);
+	assert_contains(list, is);
+	assert_null(strstr(now, is_not));
+	assert_null(strstr(next, is_not));
+}
+
+/* What libvirt does by the names of block nodes. */
+static void use_nodes(const MovingDisk *moving)
+{
+	const char *name = moving->domain->name;
+	g_autofree char *outer = g_strconcat(moving->new, ".outer", NULL);
+	g_autofree char *spec = g_strdup_printf("vda,file=%s", outer), *list = NULL;
+	LmTest *test = moving->domain->test;
+
+	virsh_do(test, "snapshot-create-as", name, "outer", "--disk-only", "--no-metadata",
+		 "--diskspec", spec, NULL);
+	list = virsh(test, "domblklist", name, NULL);
+	assert_contains(list, outer);
+	virsh_do(test, "blockcommit", name, "vda", "--active", "--pivot", "--wait", NULL);
+	unlink(outer);
+}
+
+static void wait_beats(const Domain *domain, guint beats)
+{
+	g_autoptr(GError) error = NULL;
+
+	serial_wait_beats(domain->serial_path, beats, LINUX_BOOT_MS, NULL, &error);
+	must(error);
+}
+
+static void test_move_disk(LmTest *test, const void *arg)
+{
+	const char *name = "lm-move";
+	MovingDisk *moving = start_with_disk(test, name, arg);
+	const pid_t old = domain_pid(moving->domain);
+	g_auto(Run) run = {0}, again = {0};
+
+	domain_upgrade(moving->domain, &run, NULL, moving->option, NULL);
+	domain_assert_upgraded(moving->domain, &run, old);
+	assert_true(qmp_int(run.report, "copied-bytes") > 0);
+	assert_disk_is(moving, moving->new, moving->old);
+	use_nodes(moving);
+	libvirt_daemon_end();
+	libvirt_daemon_begin();
+	assert_disk_is(moving, moving->new, moving->old);
+	domain_upgrade(moving->domain, &again, NULL, NULL);
+	domain_assert_upgraded(moving->domain, &again, run.new_pid);
+	use_nodes(moving);
+	wait_beats(moving->domain, 10);
+	/* The next start is from the new image, where a guest finds only blocks that are whole. */
+	virsh_do(test, "destroy", name, NULL);
+	assert_int_equal(unlink(moving->old), 0);
+	assert_int_equal(truncate(moving->domain->serial_path, 0), 0); /* its beats begin anew */
+	virsh_do(test, "start", name, NULL);
+	wait_beats(moving->domain, 5);
+}
+
+/* The guest stays, and libvirt's files say the old image. */
+static void test_move_disk_fails(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-stays", "");
+	const pid_t old = domain_pid(moving->domain);
+	g_auto(Run) run = {0}, none = {0};
+
+	domain_upgrade(moving->domain, &run, "staged:fail", moving->option, NULL);
+	assert_true(run.status == 2 || run.status == 3);
+	domain_assert_runs_in(moving->domain, old);
+	assert_disk_is(moving, moving->old, moving->new);
+	assert_int_not_equal(access(moving->new, F_OK), 0);
+	domain_upgrade(moving->domain, &none, NULL, "--move-disk=vdz=/new.img", NULL);
+	assert_int_equal(none.status, 2);
+	assert_contains(qmp_str(none.report, "error"), "is called vdz");
+	domain_assert_clean(moving->domain);
+}
+
 int main(int argc, char **argv)
 {
 	static const LmCase cases[] = {
-		LM_CASE(test_console),
-		LM_CASE(test_shutdown),
+		LM_CASE(test_console),		 LM_CASE(test_shutdown),
+		LM_CASE_ARG(test_move_disk, ""), LM_CASE_ARG(test_move_disk, ",format=raw"),
+		LM_CASE(test_move_disk_fails),
 	};
 	const char *missing = linux_missing();
 	g_autofree char *why = NULL;

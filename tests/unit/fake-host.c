@@ -117,7 +117,7 @@ static int describe(void *opaque, LmInventory *inventory, GError **errp)
 	if (host->with_shared)
 		add_region(inventory, "shared", host->shared, host->shared_bytes, host->shared_fd);
 	if (host->with_disk)
-		g_ptr_array_add(inventory->disks, lm_disk_new("vda", "/new", "raw", 0));
+		g_ptr_array_add(inventory->disks, lm_disk_new("vda", "/new", "raw", "", 0));
 	return fail_if(host, "describe", errp);
 }
 

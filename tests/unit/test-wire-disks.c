@@ -10,8 +10,8 @@ static GPtrArray *golden_list(void)
 {
 	GPtrArray *disks = lm_disks_new();
 
-	g_ptr_array_add(disks, lm_disk_new("vda", "/new", "qcow2", 65536));
-	g_ptr_array_add(disks, lm_disk_new("b", "/c", "raw", 0));
+	g_ptr_array_add(disks, lm_disk_new("vda", "/new", "qcow2", "n", 65536));
+	g_ptr_array_add(disks, lm_disk_new("b", "/c", "raw", "", 0));
 	return disks;
 }
 
@@ -47,6 +47,7 @@ static void test_golden(void **state)
 	assert_string_equal(disk->device, "vda");
 	assert_string_equal(disk->file, "/new");
 	assert_string_equal(disk->format, "qcow2");
+	assert_string_equal(disk->node, "n");
 	assert_int_equal(disk->bandwidth, 65536);
 }
 
@@ -65,7 +66,7 @@ static GByteArray *one(const char *device, const char *file, const char *format,
 {
 	g_autoptr(GPtrArray) disks = lm_disks_new();
 
-	g_ptr_array_add(disks, lm_disk_new(device, file, format, bandwidth));
+	g_ptr_array_add(disks, lm_disk_new(device, file, format, "", bandwidth));
 	return lm_wire_disks_encode(disks);
 }
 
@@ -92,7 +93,8 @@ static void test_values(void **state)
 /* A string of one byte too many, written by hand: the encoder would cut it. */
 static void test_strings(void **state)
 {
-	static const guint most[] = {LM_WIRE_KEY_MAX, LM_WIRE_STRING_MAX, LM_WIRE_KIND_MAX};
+	static const guint most[] = {LM_WIRE_KEY_MAX, LM_WIRE_STRING_MAX, LM_WIRE_KIND_MAX,
+				     LM_WIRE_KIND_MAX};
 
 	for (guint i = 0; i < G_N_ELEMENTS(most); i++) {
 		for (guint more = 0; more < 2; more++) {
@@ -121,11 +123,11 @@ static void test_unique(void **state)
 	g_autoptr(GPtrArray) disks = golden_list();
 	g_autoptr(GByteArray) same_device = NULL, same_file = NULL;
 
-	g_ptr_array_add(disks, lm_disk_new("vda", "/other", "raw", 0));
+	g_ptr_array_add(disks, lm_disk_new("vda", "/other", "raw", "", 0));
 	same_device = lm_wire_disks_encode(disks);
 	check_refused(same_device, "disk vda is to move twice");
 	g_ptr_array_remove_index(disks, 2);
-	g_ptr_array_add(disks, lm_disk_new("vdb", "/new", "raw", 0));
+	g_ptr_array_add(disks, lm_disk_new("vdb", "/new", "raw", "", 0));
 	same_file = lm_wire_disks_encode(disks);
 	check_refused(same_file, "two disks are to move to /new");
 }
@@ -140,7 +142,7 @@ static void test_counts(void **state)
 
 		if (i == LM_WIRE_DISKS_MAX)
 			most = lm_wire_disks_encode(disks);
-		g_ptr_array_add(disks, lm_disk_new(name, name, "raw", 0));
+		g_ptr_array_add(disks, lm_disk_new(name, name, "raw", "", 0));
 	}
 	over = lm_wire_disks_encode(disks);
 	assert_int_equal(decode(most, NULL), 0);

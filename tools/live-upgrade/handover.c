@@ -42,6 +42,8 @@ static JsonArray *disk_array(GPtrArray *disks)
 		json_object_set_string_member(object, "node", disk->device);
 		json_object_set_string_member(object, "file", disk->move->file);
 		json_object_set_string_member(object, "format", disk->move->format);
+		if (disk->node)
+			json_object_set_string_member(object, "new-node", disk->node);
 		if (disk->move->throttle)
 			json_object_set_int_member(object, "throttle",
 						   (gint64)disk->move->throttle);

@@ -25,6 +25,8 @@ void lu_disk_free(LuDisk *disk)
 	g_free(disk->device);
 	g_free(disk->old_file);
 	g_free(disk->old_format);
+	g_free(disk->node);
+	g_free(disk->file_node);
 	g_free(disk);
 }
 
@@ -78,6 +80,14 @@ static LuDisk *make_disk(LuUpgrade *up, const LuDiskMove *move, JsonNode *info, 
 	return disk;
 }
 
+static void name_nodes(LuDisk *disk, const LuManager *manager, guint i)
+{
+	if (!manager || !manager->next_node)
+		return;
+	disk->node = g_strdup_printf("libvirt-%u-format", manager->next_node + i);
+	disk->file_node = g_strdup_printf("libvirt-%u-storage", manager->next_node + i);
+}
+
 gboolean lu_find_disks(LuUpgrade *up, GError **errp)
 {
 	GPtrArray *moves = up->request->moves;
@@ -102,6 +112,7 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp)
 		disk = make_disk(up, move, info, errp);
 		if (!disk)
 			return FALSE;
+		name_nodes(disk, up->request->manager, i);
 		g_ptr_array_add(up->disks, disk);
 	}
 	return TRUE;
@@ -199,31 +210,21 @@ void lu_undo_images(LuUpgrade *up)
 
 /* ------------------------------------------------------------------ copying */
 
-/* The journals that the QEMU could only empty. */
-static void remove_journals(LuUpgrade *up)
+void lu_remove_empty_journal(const char *path)
 {
 	struct stat st;
 
-	for (guint i = 0; i < up->journal->images->len; i++) {
-		g_autofree char *path = lu_process_path(up->new, up->journal->images->pdata[i]);
-
-		if (g_str_has_suffix(path, ".moving") && !g_stat(path, &st) && !st.st_size)
-			g_unlink(path);
-	}
+	if (g_str_has_suffix(path, ".moving") && !g_stat(path, &st) && !st.st_size)
+		g_unlink(path);
 }
 
-gboolean lu_step_copy(LuUpgrade *up, GError **errp)
+gboolean lu_follow_copy(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp)
 {
-	const LuObserver *observer = &up->request->observer;
 	const gint64 begin_us = g_get_monotonic_time();
 
-	/* The monitor is the manager's again soon; who called follows by way of it. */
-	if (up->journal->manager || !up->new_qmp)
-		return TRUE;
 	for (;;) {
 		g_auto(LuDiskProgress) progress = {0};
-		g_autoptr(JsonNode) info =
-			lu_qmp_call(up->new_qmp, errp, "query-localhost-migrate", NULL);
+		g_autoptr(JsonNode) info = lu_qmp_call(qmp, errp, "query-localhost-migrate", NULL);
 
 		if (!info)
 			return FALSE;
@@ -233,12 +234,25 @@ gboolean lu_step_copy(LuUpgrade *up, GError **errp)
 					   progress.total_bytes);
 		if (progress.problem)
 			return lu_fail(errp, LU_ERROR_FAILED, "%s", progress.problem);
-		up->result->copied_bytes = progress.total_bytes;
+		result->copied_bytes = progress.total_bytes;
+		result->copy_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
 		if (!progress.copying)
-			break;
+			return TRUE;
 		poll(NULL, 0, POLL_MS);
 	}
-	up->result->copy_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
-	remove_journals(up);
+}
+
+gboolean lu_step_copy(LuUpgrade *up, GError **errp)
+{
+	/* The monitor is the manager's again soon; who called follows by way of it. */
+	if (up->journal->manager || !up->new_qmp)
+		return TRUE;
+	if (!lu_follow_copy(up->new_qmp, &up->request->observer, up->result, errp))
+		return FALSE;
+	for (guint i = 0; i < up->journal->images->len; i++) {
+		g_autofree char *path = lu_process_path(up->new, up->journal->images->pdata[i]);
+
+		lu_remove_empty_journal(path);
+	}
 	return TRUE;
 }

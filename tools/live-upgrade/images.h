@@ -9,7 +9,8 @@ typedef struct LuDisk {
 	const LuDiskMove *move; /* the request's */
 	char *device;		/* as in query-block */
 	char *old_file, *old_format;
-	guint64 bytes; /* the guest's */
+	char *node, *file_node; /* as who manages the VM names nodes; NULL: as the plugin likes */
+	guint64 bytes;		/* the guest's */
 } LuDisk;
 void lu_disk_free(LuDisk *disk);
 

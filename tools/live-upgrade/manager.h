@@ -26,6 +26,7 @@ typedef struct LuSuccession {
 	const char *program;	  /* of the new process */
 	const LuVersion *version; /* and its version */
 	const char *qmp_path, *qmp_temporary;
+	GPtrArray *disks; /* of LuDisk, that move; NULL: none */
 } LuSuccession;
 
 typedef struct LuManager {
@@ -40,6 +41,8 @@ typedef struct LuManager {
 	GPtrArray *records;
 	/* Writes them; refuses if they are not as they were when it lent its monitor. */
 	gboolean (*stage)(void *opaque, const LuSuccession *succession, GError **errp);
+	/* libvirt's number for the next block node that it adds; 0: the manager names none. */
+	guint next_node;
 	void *opaque;
 } LuManager;
 

@@ -70,6 +70,10 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp);
 gboolean lu_step_images(LuUpgrade *up, GError **errp);
 void lu_undo_images(LuUpgrade *up);
 gboolean lu_step_copy(LuUpgrade *up, GError **errp);
+/* Until all disks are copied; a problem with one is an error, and copying may go on. */
+gboolean lu_follow_copy(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp);
+/* A QEMU without a right to the folder can only empty it. */
+void lu_remove_empty_journal(const char *path);
 /* take.c: what a manager had, and what it says of the VM */
 gboolean lu_step_take(LuUpgrade *up, GError **errp);
 void lu_forget_records(LuUpgrade *up);

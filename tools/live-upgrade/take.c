@@ -60,7 +60,8 @@ gboolean lu_step_take(LuUpgrade *up, GError **errp)
 				   .new_qmp = up->new_qmp,
 				   .version = &up->probe.version,
 				   .qmp_path = up->journal->qmp_path,
-				   .qmp_temporary = up->journal->qmp_temporary};
+				   .qmp_temporary = up->journal->qmp_temporary,
+				   .disks = up->disks};
 
 	if (!manager)
 		return TRUE;

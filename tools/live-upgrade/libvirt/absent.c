@@ -31,6 +31,10 @@ LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequ
 	return NULL;
 }
 
+void lu_libvirt_copy(LuLibvirt *libvirt)
+{
+}
+
 gboolean lu_libvirt_away(LuLibvirt *libvirt, guint deadline_ms, GError **errp)
 {
 	return refuse(errp);

@@ -12,6 +12,8 @@
 #include <libvirt/libvirt.h>
 
 #define TITLE "libvirt domain "
+/* What domains are started from. */
+#define CONFIG "/etc/libvirt/qemu"
 
 const char *lu_domain_name_of(const char *title)
 {
@@ -84,6 +86,7 @@ static gboolean read_status(LuDomain *domain, GError **errp)
 			       domain->status_file, uuid, domain->name, domain->uuid);
 	domain->pid = lu_status_pid(status);
 	domain->monitor = lu_status_monitor(status);
+	domain->last_node = lu_status_last_node(status);
 	return lu_status_check(status, domain->name, errp);
 }
 
@@ -102,7 +105,7 @@ static gboolean write_pid(const char *path, pid_t pid, GError **errp)
 	return TRUE;
 }
 
-enum { FIRST_STATUS, FIRST_PID, LAST_STATUS };
+enum { FIRST_STATUS, FIRST_PID, LAST_STATUS, FIRST_CONFIG };
 
 static GPtrArray *make_records(const LuDomain *domain)
 {
@@ -118,9 +121,32 @@ static GPtrArray *make_records(const LuDomain *domain)
 	return records;
 }
 
+/* It may have none: a transient domain is not started again. */
+static void add_config(LuDomain *domain)
+{
+	g_autofree char *path = g_strdup_printf(CONFIG "/%s.xml", domain->name);
+	g_autofree char *first = g_strconcat(path, ".lu1", NULL);
+
+	if (!access(path, F_OK))
+		lu_paths_add(domain->manager.records, "first", path, first);
+}
+
 static const char *temporary(const LuDomain *domain, guint i)
 {
 	return ((const LuPath *)domain->manager.records->pdata[i])->temporary;
+}
+
+static gboolean move_disks(LuDomain *domain, LuStatus *status, GPtrArray *disks, GError **errp)
+{
+	const LuPath *config = domain->manager.records->len > FIRST_CONFIG
+				       ? domain->manager.records->pdata[FIRST_CONFIG]
+				       : NULL;
+
+	if (!disks)
+		return TRUE;
+	if (config && !lu_status_move_config(status, disks, config->path, config->temporary, errp))
+		return FALSE;
+	return lu_status_move_disks(status, disks, errp);
 }
 
 static gboolean stage(void *opaque, const LuSuccession *succession, GError **errp)
@@ -141,6 +167,7 @@ static gboolean stage(void *opaque, const LuSuccession *succession, GError **err
 			       domain->name, monitor, succession->qmp_path);
 	if (!lu_status_check(status, domain->name, errp) ||
 	    !lu_status_succeed(status, succession, domain->capabilities, errp) ||
+	    !move_disks(domain, status, succession->disks, errp) ||
 	    !lu_status_write(status, temporary(domain, LAST_STATUS), errp))
 		return FALSE;
 	lu_status_set_monitor(status, succession->qmp_temporary);
@@ -223,6 +250,26 @@ void lu_domain_free(LuDomain *domain)
 	g_free(domain->status_file);
 	g_free(domain->monitor);
 	g_free(domain);
+}
+
+/* A disk may be called as libvirt calls it, by its target. */
+GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **errp)
+{
+	g_autoptr(LuStatus) status = lu_status_load(domain->status_file, errp);
+	GPtrArray *moves;
+
+	if (!status)
+		return NULL;
+	moves = lu_disk_moves_new();
+	for (guint i = 0; i < asked->len; i++) {
+		const LuDiskMove *move = asked->pdata[i];
+		g_autofree char *alias = lu_status_disk_alias(status, move->disk);
+
+		lu_disk_moves_add(moves, alias ? alias : move->disk, move);
+	}
+	domain->manager.next_node = domain->last_node + 1;
+	add_config(domain);
+	return moves;
 }
 
 /* A daemon that cannot tell leaves the capabilities as they were. */

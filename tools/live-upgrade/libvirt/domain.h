@@ -4,6 +4,7 @@
 #define LIVE_UPGRADE_LIBVIRT_DOMAIN_H
 
 #include "manager.h"
+#include "move-disk.h"
 #include "relay.h"
 
 typedef struct LuDomain {
@@ -11,6 +12,7 @@ typedef struct LuDomain {
 	int id;
 	pid_t pid;
 	char *status_file, *monitor;
+	guint last_node;	  /* that libvirt numbered */
 	GHashTable *capabilities; /* of the new emulator; NULL: not known */
 	LuRelay *relay;
 	LuManager manager;
@@ -21,6 +23,11 @@ LuDomain *lu_domain_open(const char *uri, const char *name, GError **errp);
 void lu_domain_free(LuDomain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuDomain, lu_domain_free)
 
+/*
+ * @asked (of LuDiskMove) with the names that QEMU has for the disks, and the domain is made ready
+ * to have its records say so; the caller's.
+ */
+GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **errp);
 /* Has libvirt look at the new program. */
 void lu_domain_probe(LuDomain *domain, const char *program);
 /* What it lent goes back. */

@@ -51,6 +51,9 @@ LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequ
 gboolean lu_libvirt_away(LuLibvirt *libvirt, guint deadline_ms, GError **errp);
 /* LU_ERROR_MANAGER: it, or one of its domains, did not come back. */
 gboolean lu_libvirt_back(LuLibvirt *libvirt, GError **errp);
+/* With the daemon back: waits until the disks that move are copied; what does not go well is noted.
+ */
+void lu_libvirt_copy(LuLibvirt *libvirt);
 /* How long it gave no answer, so far. */
 double lu_libvirt_away_ms(const LuLibvirt *libvirt);
 

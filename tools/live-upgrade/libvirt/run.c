@@ -140,6 +140,8 @@ static void move_all(LuLibvirt *libvirt, GPtrArray *outcomes, LuUpgrade **ups,
 	g_clear_error(&error);
 	if (!lu_libvirt_back(libvirt, &error))
 		fail_all(outcomes, error);
+	else if (!first->error)
+		lu_libvirt_copy(libvirt);
 	for (guint i = 0; i < outcomes->len; i++)
 		((LuLibvirtOutcome *)outcomes->pdata[i])->result.away_ms =
 			lu_libvirt_away_ms(libvirt);

@@ -29,6 +29,8 @@
 typedef struct Vm {
 	LuDomain *domain;
 	LuRequest request;
+	GPtrArray *moves; /* request.moves, or NULL */
+	LuResult *result;
 } Vm;
 
 struct LuLibvirt {
@@ -46,6 +48,7 @@ static void vm_free(gpointer data)
 	Vm *vm = data;
 
 	lu_domain_free(vm->domain);
+	g_clear_pointer(&vm->moves, g_ptr_array_unref);
 	g_free(vm);
 }
 
@@ -149,6 +152,15 @@ static void probe_capabilities(LuDomain *domain, LuUpgrade *up)
 					    program));
 }
 
+static gboolean name_disks(Vm *vm, GError **errp)
+{
+	if (!vm->request.moves)
+		return TRUE;
+	vm->moves = lu_domain_disk_moves(vm->domain, vm->request.moves, errp);
+	vm->request.moves = vm->moves;
+	return vm->moves != NULL;
+}
+
 LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequest *request,
 			    LuResult *result, GError **errp)
 {
@@ -164,8 +176,9 @@ LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequ
 	vm->request.pid = opened->pid;
 	vm->request.qmp = NULL;
 	vm->request.manager = &opened->manager;
+	vm->result = result;
 	g_ptr_array_add(libvirt->vms, vm);
-	up = lu_upgrade_begin(&vm->request, result, errp);
+	up = name_disks(vm, errp) ? lu_upgrade_begin(&vm->request, result, errp) : NULL;
 	if (up && up->plan && lu_version_compare(&up->running->version, &up->probe.version))
 		probe_capabilities(opened, up);
 	lu_domain_end_loan(opened);
@@ -232,6 +245,34 @@ gboolean lu_libvirt_back(LuLibvirt *libvirt, GError **errp)
 	libvirt->is_away = FALSE;
 	lu_daemon_journal_remove(libvirt->base);
 	return TRUE;
+}
+
+/* ------------------------------------------------------------- disks that move */
+
+static void follow_copy(LuLibvirt *libvirt, const Vm *vm)
+{
+	g_autoptr(GError) error = NULL;
+	LuResult *result = vm->result;
+
+	if (!lu_domain_verify(vm->domain, libvirt->relay, &error) ||
+	    !lu_follow_copy(lu_relay_qmp(libvirt->relay), &vm->request.observer, result, &error))
+		g_ptr_array_add(result->notes, g_strdup(error->message));
+	for (guint i = 0; i < vm->moves->len; i++) {
+		const LuDiskMove *move = vm->moves->pdata[i];
+		g_autofree char *journal = g_strconcat(move->file, ".moving", NULL);
+
+		lu_remove_empty_journal(journal);
+	}
+}
+
+void lu_libvirt_copy(LuLibvirt *libvirt)
+{
+	for (guint i = 0; i < libvirt->vms->len; i++) {
+		const Vm *vm = libvirt->vms->pdata[i];
+
+		if (vm->moves)
+			follow_copy(libvirt, vm);
+	}
 }
 
 /* ----------------------------------------------------------- an interrupted run */

@@ -2,75 +2,22 @@
 #include "status.h"
 #include "error.h"
 
+#include "xml.h"
+
 #include <libxml/parser.h>
 #include <libxml/xmlsave.h>
-#include <libxml/xpath.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CAPABILITIES "/var/cache/libvirt/qemu/capabilities"
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlXPathContext, xmlXPathFreeContext)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlXPathObject, xmlXPathFreeObject)
-
-struct LuStatus {
-	xmlDoc *doc;
-};
-
-/* --------------------------------------------------------------------- access */
-
-static xmlXPathObject *find(const xmlDoc *doc, const char *path)
-{
-	g_autoptr(xmlXPathContext) context = xmlXPathNewContext((xmlDoc *)doc);
-
-	return context ? xmlXPathEvalExpression((const xmlChar *)path, context) : NULL;
-}
-
-static int count_of(const xmlXPathObject *object)
-{
-	return object && object->nodesetval ? object->nodesetval->nodeNr : 0;
-}
-
-static char *take_text(xmlChar *text)
-{
-	char *copy = g_strdup((const char *)text);
-
-	xmlFree(text);
-	return copy;
-}
-
 /* The text of the first node, element or attribute; NULL: there is none. */
 static char *text_at(const LuStatus *status, const char *path)
 {
-	g_autoptr(xmlXPathObject) object = find(status->doc, path);
+	g_autoptr(xmlXPathObject) object = lu_xml_find(status->doc, path);
 
-	return count_of(object) ? take_text(xmlNodeGetContent(object->nodesetval->nodeTab[0]))
-				: NULL;
-}
-
-static char *attribute(xmlNode *node, const char *name)
-{
-	return take_text(xmlGetProp(node, (const xmlChar *)name));
-}
-
-static void set_attribute(xmlNode *node, const char *name, const char *value)
-{
-	xmlSetProp(node, (const xmlChar *)name, (const xmlChar *)value);
-}
-
-static void set_number(xmlNode *node, const char *name, gint64 value)
-{
-	g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, value);
-
-	set_attribute(node, name, text);
-}
-
-static xmlNode *child_of(xmlNode *node, const char *name)
-{
-	for (xmlNode *child = node->children; child; child = child->next)
-		if (child->type == XML_ELEMENT_NODE && !strcmp((const char *)child->name, name))
-			return child;
-	return NULL;
+	return lu_xml_count(object) ? lu_xml_take(xmlNodeGetContent(object->nodesetval->nodeTab[0]))
+				    : NULL;
 }
 
 /* ---------------------------------------------------------------------- files */
@@ -202,13 +149,13 @@ GHashTable *lu_status_capabilities_of(const char *emulator)
 	g_autofree char *path = g_strdup_printf(CAPABILITIES "/%s.xml", sum);
 	xmlDoc *doc =
 		xmlReadFile(path, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
-	g_autoptr(xmlXPathObject) flags = doc ? find(doc, "/qemuCaps/flag") : NULL;
+	g_autoptr(xmlXPathObject) flags = doc ? lu_xml_find(doc, "/qemuCaps/flag") : NULL;
 	GHashTable *names = NULL;
 
-	if (count_of(flags))
+	if (lu_xml_count(flags))
 		names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	for (int i = 0; i < count_of(flags); i++)
-		g_hash_table_add(names, attribute(flags->nodesetval->nodeTab[i], "name"));
+	for (int i = 0; i < lu_xml_count(flags); i++)
+		g_hash_table_add(names, lu_xml_attribute(flags->nodesetval->nodeTab[i], "name"));
 	g_clear_pointer(&flags, xmlXPathFreeObject);
 	xmlFreeDoc(doc);
 	return names;
@@ -216,11 +163,11 @@ GHashTable *lu_status_capabilities_of(const char *emulator)
 
 static void keep_capabilities(LuStatus *status, GHashTable *capabilities)
 {
-	g_autoptr(xmlXPathObject) flags = find(status->doc, "/domstatus/qemuCaps/flag");
+	g_autoptr(xmlXPathObject) flags = lu_xml_find(status->doc, "/domstatus/qemuCaps/flag");
 
-	for (int i = 0; i < count_of(flags); i++) {
+	for (int i = 0; i < lu_xml_count(flags); i++) {
 		xmlNode *node = flags->nodesetval->nodeTab[i], *blank = node->prev;
-		g_autofree char *name = attribute(node, "name");
+		g_autofree char *name = lu_xml_attribute(node, "name");
 
 		if (!name || g_hash_table_contains(capabilities, name))
 			continue;
@@ -239,14 +186,15 @@ static void keep_capabilities(LuStatus *status, GHashTable *capabilities)
 /* libvirt counts the CPUs as QEMU does. One without a thread (TCG of old) stays so. */
 static gboolean set_threads(LuStatus *status, const LuSuccession *succession, GError **errp)
 {
-	g_autoptr(xmlXPathObject) vcpus = find(status->doc, "/domstatus/vcpus/vcpu[@pid!='0']");
+	g_autoptr(xmlXPathObject) vcpus =
+		lu_xml_find(status->doc, "/domstatus/vcpus/vcpu[@pid!='0']");
 	g_autoptr(JsonNode) reply = lu_qmp_call(succession->new_qmp, errp, "query-cpus-fast", NULL);
 
 	if (!reply)
 		return FALSE;
-	for (int i = 0; i < count_of(vcpus); i++) {
+	for (int i = 0; i < lu_xml_count(vcpus); i++) {
 		xmlNode *node = vcpus->nodesetval->nodeTab[i];
-		g_autofree char *id = attribute(node, "id");
+		g_autofree char *id = lu_xml_attribute(node, "id");
 		gint64 thread = 0;
 
 		for (guint j = 0; id && j < lu_json_length(reply); j++) {
@@ -257,7 +205,7 @@ static gboolean set_threads(LuStatus *status, const LuSuccession *succession, GE
 		}
 		if (!thread)
 			return lu_fail(errp, LU_ERROR_REFUSED, "the new process has no CPU %s", id);
-		set_number(node, "pid", thread);
+		lu_xml_set_number(node, "pid", thread);
 	}
 	return TRUE;
 }
@@ -281,25 +229,26 @@ static char *terminal_of(JsonNode *chardevs, const char *alias)
 static gboolean set_terminals(LuStatus *status, const LuSuccession *succession, GError **errp)
 {
 	g_autoptr(xmlXPathObject) devices =
-		find(status->doc, "/domstatus/domain/devices/*[@type='pty']");
+		lu_xml_find(status->doc, "/domstatus/domain/devices/*[@type='pty']");
 	g_autoptr(JsonNode) chardevs =
 		lu_qmp_call(succession->new_qmp, errp, "query-chardev", NULL);
 
 	if (!chardevs)
 		return FALSE;
-	for (int i = 0; i < count_of(devices); i++) {
+	for (int i = 0; i < lu_xml_count(devices); i++) {
 		xmlNode *node = devices->nodesetval->nodeTab[i];
-		xmlNode *alias = child_of(node, "alias"), *source = child_of(node, "source");
-		g_autofree char *name = alias ? attribute(alias, "name") : NULL;
+		xmlNode *alias = lu_xml_child(node, "alias"),
+			*source = lu_xml_child(node, "source");
+		g_autofree char *name = alias ? lu_xml_attribute(alias, "name") : NULL;
 		g_autofree char *terminal = name ? terminal_of(chardevs, name) : NULL;
 
 		if (!terminal || !source)
 			return lu_fail(errp, LU_ERROR_REFUSED,
 				       "the new process has no pseudo-terminal for %s",
 				       name ? name : (const char *)node->name);
-		set_attribute(source, "path", terminal);
+		lu_xml_set(source, "path", terminal);
 		if (xmlHasProp(node, (const xmlChar *)"tty"))
-			set_attribute(node, "tty", terminal);
+			lu_xml_set(node, "tty", terminal);
 	}
 	return TRUE;
 }
@@ -307,11 +256,11 @@ static gboolean set_terminals(LuStatus *status, const LuSuccession *succession, 
 static void set_emulator(LuStatus *status, const LuSuccession *succession)
 {
 	g_autoptr(xmlXPathObject) emulator =
-		find(status->doc, "/domstatus/domain/devices/emulator");
+		lu_xml_find(status->doc, "/domstatus/domain/devices/emulator");
 	xmlChar *escaped;
 
 	/* The old one's own name may be that of a link or a script. */
-	if (!count_of(emulator) || !strcmp(succession->program, succession->old->process->exe))
+	if (!lu_xml_count(emulator) || !strcmp(succession->program, succession->old->process->exe))
 		return;
 	escaped = xmlEncodeSpecialChars(status->doc, (const xmlChar *)succession->program);
 	xmlNodeSetContent(emulator->nodesetval->nodeTab[0], escaped);
@@ -321,7 +270,7 @@ static void set_emulator(LuStatus *status, const LuSuccession *succession)
 gboolean lu_status_succeed(LuStatus *status, const LuSuccession *succession,
 			   GHashTable *capabilities, GError **errp)
 {
-	set_number(xmlDocGetRootElement(status->doc), "pid", succession->new->pid);
+	lu_xml_set_number(xmlDocGetRootElement(status->doc), "pid", succession->new->pid);
 	set_emulator(status, succession);
 	if (capabilities)
 		keep_capabilities(status, capabilities);
@@ -330,8 +279,8 @@ gboolean lu_status_succeed(LuStatus *status, const LuSuccession *succession,
 
 void lu_status_set_monitor(LuStatus *status, const char *path)
 {
-	g_autoptr(xmlXPathObject) monitor = find(status->doc, "/domstatus/monitor[1]");
+	g_autoptr(xmlXPathObject) monitor = lu_xml_find(status->doc, "/domstatus/monitor[1]");
 
-	if (count_of(monitor))
-		set_attribute(monitor->nodesetval->nodeTab[0], "path", path);
+	if (lu_xml_count(monitor))
+		lu_xml_set(monitor->nodesetval->nodeTab[0], "path", path);
 }

@@ -11,6 +11,7 @@
  *     has its old name, this one;
  *   - the names of its pseudo-terminals;
  *   - the emulator, if that is another file: it is what a saved domain is restored with;
+ *   - the new images of disks that moved, and their nodes;
  *   - of the capabilities those that the new QEMU has, too. None is added: libvirt also takes
  *     from them how it named things when it started the domain.
  * All else stays as it is.
@@ -42,9 +43,22 @@ gboolean lu_status_check(const LuStatus *status, const char *name, GError **errp
 /* A set of char *: what libvirt knows a QEMU of this file to have; NULL if it does not know. */
 GHashTable *lu_status_capabilities_of(const char *emulator);
 
+/* The alias of the disk with this target ("vda"); the caller's, NULL: there is none. */
+char *lu_status_disk_alias(const LuStatus *status, const char *target);
+/* The number of the last block node that libvirt added; 0: it does not number them. */
+guint lu_status_last_node(const LuStatus *status);
+
 /* What changes with the process, all but the monitor. @capabilities may be NULL. */
 gboolean lu_status_succeed(LuStatus *status, const LuSuccession *succession,
 			   GHashTable *capabilities, GError **errp);
+/* Each of @disks (LuDisk) is in its new image alone, which libvirt would have named so itself. */
+gboolean lu_status_move_disks(LuStatus *status, GPtrArray *disks, GError **errp);
+/*
+ * The definition that the domain is started from next, in the file @path, with the same change,
+ * written to @temporary. @status says which disk is which.
+ */
+gboolean lu_status_move_config(const LuStatus *status, GPtrArray *disks, const char *path,
+			       const char *temporary, GError **errp);
 void lu_status_set_monitor(LuStatus *status, const char *path);
 
 #endif
