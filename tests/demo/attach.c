@@ -9,15 +9,9 @@
 #include "own-usr.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define TOOL_MS 120000u
 #define COLUMNS 100
 
 /* The releases that are later than the installed one, in their order. */
@@ -71,13 +65,6 @@ static gboolean has_plugin(pid_t pid)
 	return strstr(maps, "localhost-migrate.so") != NULL;
 }
 
-/* The tool is its monitor's only client. */
-static void leave_monitor(Machine *machine)
-{
-	qmp_free(machine->vm->qmp);
-	machine->vm->qmp = NULL;
-}
-
 static Machine *boot(Demo *demo)
 {
 	DemoGuest *guest = g_memdup2(linux_guest(demo, FALSE), sizeof(*guest));
@@ -96,105 +83,11 @@ static Machine *boot(Demo *demo)
 	if (has_plugin(machine->vm->pid))
 		demo_fail("the plugin is there already");
 	machine_watch(machine, &beat);
-	leave_monitor(machine);
+	tool_leave_monitor(machine);
 	return machine;
 }
 
-/* From now on it is what the tool said: its parent is another process. */
-static void follow(Machine *machine, JsonNode *report)
-{
-	Vm *vm = machine->vm;
-
-	if (!vm->reaped && !vm_wait_exit(vm, LM_WAIT_MS))
-		demo_fail("the old process, %d, has not ended", (int)vm->pid);
-	close(vm->pidfd);
-	vm->pid = (pid_t)qmp_int(report, "new-pid");
-	vm->pidfd = (int)syscall(SYS_pidfd_open, vm->pid, 0);
-	vm->reaped = TRUE; /* by who waits for this process */
-	if (vm->pidfd < 0)
-		demo_fail("there is no process %d", (int)vm->pid);
-	g_free(machine->version);
-	machine->version = g_strdup(qmp_str(report, "to"));
-}
-
-static void quit(Machine *machine)
-{
-	struct pollfd pollfd = {.fd = machine->vm->pidfd, .events = POLLIN};
-
-	machine_connect(machine);
-	machine_do(machine, "quit", NULL);
-	if (poll(&pollfd, 1, (int)LM_WAIT_MS) <= 0)
-		demo_fail("QEMU process %d did not end", (int)machine->vm->pid);
-}
-
-/* ------------------------------------------------------------------- the tool */
-
-static void show_beat(const Machine *machine, gint64 begin_us)
-{
-	Beat beat = {0};
-
-	serial_last_beat(machine->vm->serial_path, &beat);
-	screen_live("    %.1f s   the guest: beat %" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT
-		    " pages checked, %" G_GUINT64_FORMAT " errors",
-		    (double)(g_get_monotonic_time() - begin_us) / 1e6, beat.beat, beat.checked,
-		    beat.errors);
-}
-
-/* Waits, and shows the guest meanwhile. */
-static void watch_tool(const Machine *machine, pid_t pid)
-{
-	gint64 begin_us = g_get_monotonic_time(), end_us = lm_end_us(TOOL_MS);
-	int status;
-
-	while (waitpid(pid, &status, WNOHANG) != pid) {
-		if (!lm_left_ms(end_us))
-			demo_fail("the tool did not end in %u s", TOOL_MS / 1000);
-		show_beat(machine, begin_us);
-		poll(NULL, 0, 20);
-	}
-	screen_drop();
-}
-
-static JsonNode *read_report(const char *path, const char *words)
-{
-	g_autoptr(JsonParser) parser = json_parser_new();
-	g_autofree char *errors = NULL;
-	JsonNode *report;
-
-	if (json_parser_load_from_file(parser, path, NULL))
-		report = json_parser_steal_root(parser);
-	else
-		report = NULL;
-	g_file_get_contents(words, &errors, NULL, NULL);
-	if (!report)
-		demo_fail("the tool said nothing: %s", errors ? g_strchomp(errors) : "");
-	if (qmp_str(report, "error"))
-		demo_fail("%s: %s", qmp_str(report, "outcome"), qmp_str(report, "error"));
-	return report;
-}
-
-/* What it reports; the caller's. */
-static JsonNode *run_tool(Demo *demo, const Machine *machine, const char *option)
-{
-	g_autofree char *pid = g_strdup_printf("%d", (int)machine->vm->pid);
-	g_autofree char *out = lm_test_path(demo->test, "tool.json");
-	g_autofree char *err = lm_test_path(demo->test, "tool.errors");
-	const char *const argv[] = {given("LM_TOOL"),	"--json", "--way", "share", "--plugin",
-				    given("LM_PLUGIN"), pid,	  option,  NULL};
-	int out_fd = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	int err_fd = open(err, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	g_autoptr(GError) error = NULL;
-	GPid tool;
-
-	screen_line("  $ qemu-live-upgrade %s%s%s", option ? option : "", option ? " " : "", pid);
-	if (!g_spawn_async_with_fds(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL,
-				    NULL, &tool, -1, out_fd, err_fd, &error))
-		demo_fail("%s", error->message);
-	close(out_fd);
-	close(err_fd);
-	watch_tool(machine, tool);
-	return read_report(out, err);
-}
+/* ---------------------------------------------------------------------- notes */
 
 static gboolean has_note(JsonArray *notes, const char *note)
 {
@@ -222,11 +115,6 @@ static void show_notes(JsonNode *report, JsonNode *before)
 	}
 }
 
-static double number(JsonNode *node, const char *member)
-{
-	return json_object_get_double_member_with_default(json_node_get_object(node), member, 0);
-}
-
 static void upgrade(Demo *demo, Machine *machine, const char *root, guint which)
 {
 	g_autoptr(JsonNode) look = NULL, done = NULL;
@@ -237,21 +125,22 @@ static void upgrade(Demo *demo, Machine *machine, const char *root, guint which)
 	rc = own_usr_replace(machine->vm->pid, root);
 	if (rc < 0)
 		demo_fail("/usr cannot be replaced: %s", g_strerror(-rc));
-	look = run_tool(demo, machine, "--dry-run");
+	look = tool_run(demo, machine, (const char *const[]){"--dry-run", NULL});
 	screen_line("    %s: QEMU %s to %s", qmp_str(look, "outcome"), qmp_str(look, "from"),
 		    qmp_str(look, "to"));
 	show_notes(look, NULL);
-	done = run_tool(demo, machine, NULL);
+	done = tool_run(demo, machine, (const char *const[]){NULL});
 	show_notes(done, look);
 	screen_line("    %s: QEMU %s (process %d) to %s (process %d), stopped for %.1f ms",
 		    qmp_str(done, "outcome"), qmp_str(done, "from"), (int)machine->vm->pid,
-		    qmp_str(done, "to"), (int)qmp_int(done, "new-pid"), number(done, "stopped-ms"));
-	follow(machine, done);
+		    qmp_str(done, "to"), (int)qmp_int(done, "new-pid"),
+		    tool_number(done, "stopped-ms"));
+	tool_follow(machine, done);
 	hop.from = g_strdup(qmp_str(done, "from"));
 	hop.to = g_strdup(qmp_str(done, "to"));
 	hop.way = g_intern_string(qmp_str(done, "way"));
-	hop.stopped_ms = number(done, "stopped-ms");
-	hop.total_ms = number(done, "total-ms");
+	hop.stopped_ms = tool_number(done, "stopped-ms");
+	hop.total_ms = tool_number(done, "total-ms");
 	hop.checked = machine_watch(machine, &hop.beat);
 	g_array_append_val(demo->upgrades, hop);
 }
@@ -295,7 +184,7 @@ void attach_work(Demo *demo)
 		upgrade(demo, machine, roots->pdata[i], i + 1);
 	screen_heading("What it took");
 	report(demo);
-	quit(machine);
+	tool_quit(machine);
 	if (demo->json_path)
 		report_json(demo, figures);
 }

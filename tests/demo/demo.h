@@ -80,7 +80,7 @@ typedef struct Hop {
 typedef struct Demo {
 	LmTest *test; /* folder and VMs, for tests/qtest */
 	LmCgroup *cgroup;
-	gboolean chain, quick, live, attach;
+	gboolean chain, quick, live, attach, move_disk;
 	int runs;
 	char *json_path;
 	DemoQemu qemus[3]; /* the first boots the guest */
@@ -146,6 +146,20 @@ const char *given(const char *variable);
 /* LM_QEMU_<version> or LM_ROOT_<version>; FALSE: there is neither. */
 gboolean given_qemu(const char *version, DemoQemu *qemu);
 
+/* The same with its disk on this image. */
+const DemoGuest *linux_guest_on(const char *image, gboolean stock);
+
+/* tool.c: the tool is its monitor's only client from then on. */
+void tool_leave_monitor(Machine *machine);
+/* qemu-live-upgrade on the machine, with @options up to NULL; what it reports, the caller's. */
+JsonNode *tool_run(Demo *demo, const Machine *machine, const char *const *options);
+/* The machine is what the report says: its parent is another process. */
+void tool_follow(Machine *machine, JsonNode *report);
+void tool_quit(Machine *machine);
+double tool_number(JsonNode *report, const char *member);
+
+/* move-disk.c: all of --move-disk. */
+void move_disk_work(Demo *demo);
 /* attach.c: all of --attach. */
 void attach_work(Demo *demo);
 

@@ -36,13 +36,20 @@ static char *make_disk(Demo *demo)
 			  &status, &error) ||
 	    !g_spawn_check_wait_status(status, &error))
 		demo_fail("qemu-img: %s", error->message);
-	return g_strdup_printf("driver=file,filename=%s,node-name=file0", path);
+	return g_steal_pointer(&path);
 }
 
 const DemoGuest *linux_guest(Demo *demo, gboolean stock)
 {
+	g_autofree char *image = make_disk(demo);
+
+	return linux_guest_on(image, stock);
+}
+
+const DemoGuest *linux_guest_on(const char *image, gboolean stock)
+{
 	const char *const extra[] = {
-		"-blockdev", make_disk(demo),
+		"-blockdev", g_strdup_printf("driver=file,filename=%s,node-name=file0", image),
 		"-blockdev", "driver=qcow2,file=file0,node-name=disk0",
 		"-device",   "virtio-blk-pci,drive=disk0",
 		"-netdev",   "user,id=net0,guestfwd=tcp:10.0.2.100:7-cmd:cat",

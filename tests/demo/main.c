@@ -93,6 +93,8 @@ int main(int argc, char **argv)
 		{"live", 0, 0, G_OPTION_ARG_NONE, &demo.live, "share while the guest runs", NULL},
 		{"attach", 0, 0, G_OPTION_ARG_NONE, &demo.attach,
 		 "start QEMU without the plugin, and load it while it runs", NULL},
+		{"move-disk", 0, 0, G_OPTION_ARG_NONE, &demo.move_disk,
+		 "have the guest's disk in another image afterwards", NULL},
 		{"quick", 0, 0, G_OPTION_ARG_NONE, &demo.quick, "without the figures", NULL},
 		{"runs", 0, 0, G_OPTION_ARG_INT, &demo.runs, "runs of each figure", "N"},
 		{"json", 0, 0, G_OPTION_ARG_FILENAME, &demo.json_path, "write figures", "FILE"},
@@ -110,5 +112,9 @@ int main(int argc, char **argv)
 	check_environment(&demo);
 	find_qemus(&demo);
 	demo.upgrades = g_array_new(FALSE, TRUE, sizeof(Hop));
-	return supervise(demo.attach ? attach_work : demo.live ? live_work : work, &demo);
+	return supervise(demo.attach	  ? attach_work
+			 : demo.move_disk ? move_disk_work
+			 : demo.live	  ? live_work
+					  : work,
+			 &demo);
 }
