@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import disks
 import plots
 import report
 from compare import compare
@@ -49,6 +50,8 @@ def parse(arguments):
                         help='for results.json, report.md and the pictures')
     parser.add_argument('--add', action='store_true', help='to what DIR/results.json has: its '
                         'sweeps of other names stay, and all else with --runs=0')
+    parser.add_argument('--disks', action='store_true', help='only disks that move to other '
+                        'images (docs/move-disk.md): --versions and --runs count')
     parser.add_argument('--quick', action='store_true', help='small guests, one run: a trial')
     parser.add_argument('--report', metavar='DIR', help='only write report and pictures of a '
                         'DIR/results.json anew')
@@ -183,6 +186,17 @@ def run(options):
     return runner.results
 
 
+def run_disks(options):
+    bench = Bench(os.environ['LM_PLUGIN'], os.environ['LM_PAYLOAD'], os.environ['LM_LIMITS'])
+    try:
+        for version in options.versions.split(','):
+            qemu = Qemu(version)
+            print(disks.report(qemu, disks.measure(bench, qemu, options.runs, say)), flush=True)
+    finally:
+        bench.close()
+    return 0
+
+
 def read(path):
     with open(path, encoding='utf-8') as file:
         return json.load(file)
@@ -192,6 +206,8 @@ def main():
     options = parse(sys.argv[1:])
     if options.compare:
         return compare(*(read(path) for path in options.compare))
+    if options.disks:
+        return run_disks(options)
     if options.update_docs:
         report.update_docs(options.update_docs, os.environ['LM_TOP'])
         return 0
