@@ -26,9 +26,13 @@ static uint64_t buffer[BATCH_BLOCKS * DISK_BLOCK_WORDS] __attribute__((aligned(4
 static bool batch_transfer(bool write, uint64_t first)
 {
 	off_t at = (off_t)(first * DISK_BLOCK_BYTES);
+	const uint64_t since_us = guest_now_us();
 	ssize_t n = write ? pwrite(disk, buffer, BATCH_BYTES, at)
 			  : pread(disk, buffer, BATCH_BYTES, at);
+	const uint64_t took_us = guest_now_us() - since_us;
 
+	if (took_us > atomic_load(&guest_counters.disk_us))
+		atomic_store(&guest_counters.disk_us, took_us);
 	if (n == BATCH_BYTES)
 		return true;
 	guest_error("disk %s of block %llu: %s", write ? "write" : "read",

@@ -29,6 +29,7 @@ struct guest_counters {
 	atomic_ullong pages_checked, errors;
 	atomic_ullong stall_us; /* the longest that one page took, since the last beat */
 	atomic_ullong disk_checked, disk_written;
+	atomic_ullong disk_us; /* the longest that a read or write took, since the last beat */
 	atomic_ullong net_trips, net_resets;
 };
 

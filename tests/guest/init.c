@@ -244,7 +244,8 @@ static void heartbeat(uint64_t gap_us)
 	char disk[64] = "", net[64] = "";
 
 	if (guest_options.disk)
-		snprintf(disk, sizeof(disk), " disk %llu", atomic_load(&c->disk_checked));
+		snprintf(disk, sizeof(disk), " disk %llu disk_us %llu",
+			 atomic_load(&c->disk_checked), atomic_exchange(&c->disk_us, 0));
 	if (guest_options.net)
 		snprintf(net, sizeof(net), " net %llu netreset %llu", atomic_load(&c->net_trips),
 			 atomic_load(&c->net_resets));

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "images.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <glib/gstdio.h>
 
 #include "process.h"
 
@@ -62,6 +65,27 @@ gboolean image_is_empty(const char *path, const char *format)
 	g_autofree char *said = image_tool(argv);
 
 	return !strstr(said, "\"depth\": 0");
+}
+
+static void unmount(gpointer path)
+{
+	umount2(path, MNT_DETACH);
+	g_free(path);
+}
+
+const char *image_small_place(LmTest *test, const char *bytes)
+{
+	g_autofree char *options = g_strconcat("size=", bytes, NULL);
+	char *path = lm_test_path(test, "small");
+
+	assert_int_equal(g_mkdir(path, 0755), 0);
+	if (mount("tmpfs", path, "tmpfs", 0, options) < 0) {
+		lm_test_note("not tested: mount: %s", g_strerror(errno));
+		g_free(path);
+		return NULL;
+	}
+	lm_test_cleanup_later(test, unmount, path);
+	return path;
 }
 
 gboolean image_has_journal(const char *path)

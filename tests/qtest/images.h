@@ -21,6 +21,9 @@ void image_make_over(const char *path, const char *beneath, const char *beneath_
 char *image_info(const char *path);
 /* Whether the image itself holds anything: what is beneath it does not count. */
 gboolean image_is_empty(const char *path, const char *format);
+/* A file system of @bytes of its own ("8M"), in the case's folder; the case's. NULL, and a note,
+ * where none may be mounted. */
+const char *image_small_place(LmTest *test, const char *bytes);
 /* Whether FILE.moving says something. */
 gboolean image_has_journal(const char *path);
 

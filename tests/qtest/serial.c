@@ -26,6 +26,7 @@ static gboolean parse_beat(const char *line, Beat *beat)
 	beat->gap_ms = number_after(line, " gap_ms ");
 	beat->stall_us = number_after(line, " stall_us ");
 	beat->errors = number_after(line, " errors ");
+	beat->disk_us = number_after(line, " disk_us ");
 	return TRUE;
 }
 
@@ -67,6 +68,26 @@ guint64 serial_stall_us(const char *path, guint64 after, guint64 until)
 		if (parse_beat(lines[i], &beat) && beat.beat > after && beat.beat <= until)
 			longest_us = MAX(longest_us, beat.stall_us);
 	return longest_us;
+}
+
+static int compare_us(gconstpointer a, gconstpointer b)
+{
+	const guint64 *first = a, *second = b;
+
+	return *first < *second ? -1 : *first > *second;
+}
+
+guint64 serial_disk_us(const char *path, guint64 after, guint64 until)
+{
+	g_auto(GStrv) lines = read_lines(path);
+	g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(guint64));
+	Beat beat;
+
+	for (guint i = 0; lines[i]; i++)
+		if (parse_beat(lines[i], &beat) && beat.beat > after && beat.beat <= until)
+			g_array_append_val(all, beat.disk_us);
+	g_array_sort(all, compare_us);
+	return all->len ? g_array_index(all, guint64, all->len / 2) : 0;
 }
 
 typedef enum Verdict { VERDICT_WAIT, VERDICT_YES, VERDICT_NO } Verdict;

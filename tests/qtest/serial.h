@@ -13,11 +13,14 @@ typedef struct Beat {
 	guint64 beat, pages, checked, gap_ms, errors;
 	guint64 stall_us; /* the longest that one page of the memory load took since the last beat
 			   */
+	guint64 disk_us;  /* the same of a read or write of the disk load */
 } Beat;
 
 gboolean serial_last_beat(const char *path, Beat *beat);
 /* The longest stall of the beats after @after, up to @until. */
 guint64 serial_stall_us(const char *path, guint64 after, guint64 until);
+/* The median of the longest reads or writes of the disk in each of these beats. */
+guint64 serial_disk_us(const char *path, guint64 after, guint64 until);
 /* Waits for a whole line that @pattern (a regular expression) matches. */
 gboolean serial_wait(const char *path, const char *pattern, guint timeout_ms, GError **errp);
 /*

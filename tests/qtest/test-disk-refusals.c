@@ -8,10 +8,8 @@
 #include "process.h"
 
 #include <fcntl.h>
-#include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #define MIB 16
@@ -292,34 +290,12 @@ static void test_image(LmTest *test, const void *arg)
 	assert_still_moves(f, "disk", to);
 }
 
-static void unmount(gpointer path)
-{
-	umount2(path, MNT_DETACH);
-	g_free(path);
-}
-
-/* @bytes of a file system of its own; the case's. NULL where it may not be mounted. */
-static char *small_place(LmTest *test, const char *bytes)
-{
-	g_autofree char *options = g_strconcat("size=", bytes, NULL);
-	char *path = lm_test_path(test, "small");
-
-	assert_int_equal(g_mkdir(path, 0755), 0);
-	if (mount("tmpfs", path, "tmpfs", 0, options) < 0) {
-		lm_test_note("not tested: mount: %s", g_strerror(errno));
-		g_free(path);
-		return NULL;
-	}
-	lm_test_cleanup_later(test, unmount, path);
-	return path;
-}
-
 static void test_no_room(LmTest *test, const void *arg)
 {
 	Fixture *f = fixture_new(test);
 	g_autofree char *from = path_of(test, "disk.img"), *to = NULL;
 	g_autofree char *bytes = g_malloc(MIB << 20);
-	const char *place = small_place(test, "2M");
+	const char *place = image_small_place(test, "2M");
 
 	if (!place)
 		return;

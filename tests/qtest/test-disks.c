@@ -324,6 +324,72 @@ static void test_destination_is_killed(LmTest *test, const void *arg)
 	linux_disk_assert_right(disk, again->serial_path);
 }
 
+/* The guest's own write may be the one that finds no room: QEMU stops it, as it does with any
+ * image. */
+static void wait_guest(Vm *vm)
+{
+	g_autofree char *status = vm_status(vm);
+
+	if (!strcmp(status, "io-error"))
+		vm_do(vm, "cont", NULL);
+	else
+		assert_string_equal(status, "running");
+}
+
+/* Somebody fills the new file system while the disk is copied to it, and makes room again. */
+static void test_full(LmTest *test, const void *arg)
+{
+	const char *place = image_small_place(test, "192M");
+	Moving *moving;
+	g_autofree char *filler = NULL, *fill = NULL;
+
+	if (!place)
+		return;
+	moving = moving_new(test, layout_of(arg));
+	g_free(moving->to);
+	moving->to = g_build_filename(place, "new.img", NULL);
+	make_target(moving);
+	boot(test, moving);
+	move(test, moving, SLOWLY);
+	quit(moving->a);
+	filler = g_build_filename(place, "filler", NULL);
+	fill = g_strdup_printf("sh -c 'dd if=/dev/zero of=%s bs=1M 2>/dev/null'", filler);
+	g_spawn_command_line_sync(fill, NULL, NULL, NULL, NULL);
+	wait_state(moving->b, "paused");
+	assert_true(image_has_journal(moving->to));
+	assert_int_equal(unlink(filler), 0);
+	wait_guest(moving->b);
+	vm_do(moving->b, "block-job-resume", "{'device': 'moved0'}");
+	wait_state(moving->b, "completed");
+	assert_alone(moving);
+	assert_right(moving, moving->b);
+}
+
+/* What the guest has while it waits for blocks that are not there yet, and what it had before. */
+static void test_latency(LmTest *test, const void *arg)
+{
+	Moving *moving = moving_new(test, layout_of("raw to qcow2"));
+	g_autoptr(GError) error = NULL;
+	Beat before = {0}, meanwhile = {0};
+
+	boot(test, moving);
+	serial_wait_beats(moving->a->serial_path, 10, LM_WAIT_MS, &before, &error);
+	must(error);
+	move(test, moving, ", 'throttle': 4194304");
+	serial_wait_beats(moving->b->serial_path, 30, LM_WAIT_MS, &meanwhile, &error);
+	must(error);
+	assert_int_equal(meanwhile.errors, 0);
+	lm_test_note(
+		"the longest read or write of 64 KiB in 100 ms, the median: %d us before, %d us "
+		"while the disk is copied",
+		(int)serial_disk_us(moving->a->serial_path, 0, before.beat),
+		(int)serial_disk_us(moving->a->serial_path, before.beat, meanwhile.beat));
+	vm_do(moving->b, "block-job-set-speed", "{'device': 'moved0', 'speed': 0}");
+	wait_state(moving->b, "completed");
+	quit(moving->a);
+	assert_right(moving, moving->b);
+}
+
 static const LmCase cases[] = {
 	LM_CASE_ARG(test_moves, "raw to qcow2"),
 	LM_CASE_ARG(test_moves, "-drive raw to qcow2"),
@@ -332,6 +398,9 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_moves, "chain to raw"),
 	LM_CASE_ARG(test_moves, "-drive qcow2 to raw"),
 	LM_CASE(test_two),
+	LM_CASE_ARG(test_full, "raw to qcow2"),
+	LM_CASE_ARG(test_full, "chain to raw"),
+	LM_CASE(test_latency),
 	LM_CASE_ARG(test_source_is_killed, "qcow2 to qcow2, iothread"),
 	LM_CASE_ARG(test_destination_is_killed, "raw to qcow2"),
 	LM_CASE_ARG(test_destination_is_killed, "chain to qcow2"),
