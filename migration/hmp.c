@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hmp.h"
+#include "disks.h"
 #include "operation.h"
 #include "qemu.h"
 
@@ -86,6 +87,18 @@ static void print_downtime(Monitor *mon, const LmStatus *status)
 	qemu.monitor_printf(mon, "\n");
 }
 
+static void print_disks(Monitor *mon)
+{
+	for (guint i = 0; i < lm_disks_count(); i++) {
+		const LmMoveStatus *disk = lm_disks_status(i);
+
+		qemu.monitor_printf(mon, "disk %s to %s: %s, %.1f of %.1f MiB%s%s\n", disk->device,
+				    disk->file, lm_move_state_name(disk->state),
+				    mib(disk->done_bytes), mib(disk->total_bytes),
+				    disk->error ? ": " : "", disk->error ? disk->error : "");
+	}
+}
+
 static void print_report(Monitor *mon, const LmReport *report)
 {
 	const LmStatus *status = &report->status;
@@ -113,6 +126,7 @@ static void print_report(Monitor *mon, const LmReport *report)
 			    mib(status->flipped_bytes), mib(status->skipped_bytes));
 	if (status->downtime_us >= 0)
 		print_downtime(mon, status);
+	print_disks(mon);
 	qemu.monitor_printf(mon, "total time: %.1f ms\n", status->total_us / 1000.0);
 }
 

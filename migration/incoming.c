@@ -166,6 +166,10 @@ static const LmHostOps destination_ops = {
 static void turned_away(LmHop *hop)
 {
 	qemu.warn_report("localhost-migrate: a source was turned away: %s", (const char *)hop->arg);
+}
+
+static void forget_disks(LmHop *hop)
+{
 	lm_disks_forget();
 }
 
@@ -221,6 +225,8 @@ static gpointer incoming_worker(gpointer data)
 			break;
 		lm_session_run(op->session, fd, &outcome, &error);
 		lm_main_loop_leave();
+		if (outcome == LM_OUTCOME_UNTOUCHED)
+			lm_operation_hop(op, forget_disks, NULL, 0, NULL);
 		if (outcome != LM_OUTCOME_UNTOUCHED || cancel_asked(op))
 			break;
 		lm_operation_hop(op, turned_away, error->message, 0, NULL);

@@ -306,6 +306,33 @@ static void test_recover(LmTest *test, const void *arg)
 	assert_contains(run.err, "no move to");
 }
 
+/*
+ * The tool dies when the guest has moved, and the guest's new process after it. Whatever the next
+ * run makes of that, what the guest wrote since is in the new image alone.
+ */
+static void test_both_die(LmTest *test, const void *arg)
+{
+	Moving *moving = moving_new(test, "qcow2", FALSE);
+	g_autofree char *move = option("disk0", moving->to, ",throttle=16M");
+	g_autofree char *command =
+		g_strdup_printf("pkill -KILL -f %s/.*-incoming.defer", test->dir);
+	g_auto(Run) run = {0};
+
+	upgrade_with(test, moving, &run, "handover:kill", tool_qemu(), move);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	wait_flushed(moving);
+	assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+	upgrade_with(test, moving, &run, NULL, tool_qemu(), move);
+	assert_int_not_equal(run.status, 0);
+	lm_test_note("%s", qmp_str(run.report, "error"));
+	assert_true(image_has_journal(moving->to));
+	kill_all(test);
+	recover(test, &run, moving->to);
+	assert_int_equal(run.status, 0);
+	assert_contains(run.out, "is the disk, and whole");
+	assert_whole(moving, moving->to, "qcow2");
+}
+
 /* A journal of a switch that never was. */
 static void test_recover_empty(LmTest *test, const void *arg)
 {
@@ -355,6 +382,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_killed, "retire:kill"),
 	LM_CASE_ARG(test_recover, "qcow2"),
 	LM_CASE_ARG(test_recover, "raw"),
+	LM_CASE(test_both_die),
 	LM_CASE(test_recover_empty),
 	LM_CASE_ARG(test_tries, "--dry-run"),
 	LM_CASE_ARG(test_tries, "--rehearse"),

@@ -10,6 +10,7 @@
 #include "steps.h"
 #include "error.h"
 #include "images.h"
+#include "recover-disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -198,13 +199,25 @@ gboolean lu_step_images(LuUpgrade *up, GError **errp)
 	return TRUE;
 }
 
-/* The new process is gone: nobody uses them. */
+/*
+ * The new process is gone: nobody uses them. But it may have had the guest before that: what is in
+ * an image then is nowhere else.
+ */
 void lu_undo_images(LuUpgrade *up)
 {
 	for (guint i = 0; up->journal && up->old && i < up->journal->images->len; i++) {
-		g_autofree char *path = lu_process_path(up->old, up->journal->images->pdata[i]);
+		const char *file = up->journal->images->pdata[i];
+		g_autofree char *path = lu_process_path(up->old, file);
+		g_autofree char *journal = g_strconcat(path, ".moving", NULL);
 
-		g_unlink(path);
+		if (g_str_has_suffix(file, ".moving")) {
+			lu_remove_empty_journal(path);
+		} else if (lu_disk_is_worthless(path)) {
+			g_unlink(path);
+			g_unlink(journal);
+		} else {
+			lu_note(up, g_strdup_printf("%s is left: a guest has written to it", file));
+		}
 	}
 }
 

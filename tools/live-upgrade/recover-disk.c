@@ -8,6 +8,7 @@
 #include "recover-disk.h"
 #include "error.h"
 #include "handle.h"
+#include "json.h"
 #include "qmp.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <move-journal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* @out NULL: its standard output is this process's. */
@@ -84,6 +86,37 @@ static gboolean end_pull(const LmMoveJournal *journal, const char *file, gboolea
 	*said = g_strdup_printf("%s is the disk, and whole; %s is not needed any more", file,
 				journal->from);
 	return TRUE;
+}
+
+/* Nothing is asked of what is beneath the image, which may have another name from here. */
+static gboolean is_empty_qcow2(const char *file)
+{
+	g_autofree char *quoted = lu_json_quote(file), *out = NULL;
+	g_autofree char *image = g_strdup_printf("json:{\"driver\": \"qcow2\", \"backing\": null, "
+						 "\"file\": {\"driver\": \"file\", "
+						 "\"filename\": %s}}",
+						 quoted);
+	const char *const argv[] = {"qemu-img", "map", "--output", "json", image, NULL};
+	g_autoptr(JsonNode) map = NULL;
+	gboolean any = FALSE;
+
+	if (!qemu_img(argv, &out, NULL))
+		return FALSE;
+	map = json_from_string(out, NULL);
+	for (guint i = 0; i < lu_json_length(map); i++)
+		any |= lu_json_bool(lu_json_element(map, i), "present");
+	return lu_json_length(map) && !any;
+}
+
+gboolean lu_disk_is_worthless(const char *file)
+{
+	g_auto(LmMoveJournal) journal = {0};
+	struct stat st;
+
+	if (stat(file, &st) < 0 || !st.st_blocks)
+		return TRUE;
+	return (lm_move_journal_read(file, &journal, NULL) == 1 && journal.mirror) ||
+	       is_empty_qcow2(file);
 }
 
 static gboolean check_unused(const char *file, GError **errp)
