@@ -16,7 +16,6 @@
 #define DISK_MIB 160
 /* Of what is copied: slow enough for a test to come in between. */
 #define SLOWLY ", 'throttle': 33554432"
-#define KILLS  5u
 
 typedef struct Layout {
 	const char *name, *from; /* "raw", "qcow2", "over": qcow2 over qcow2 */
@@ -268,9 +267,10 @@ static void test_source_is_killed(LmTest *test, const void *arg)
 {
 	const Layout *layout = layout_of(arg);
 	Moving *moving = moving_new(test, layout);
+	const guint kills = g_getenv("LM_LONG") ? 50 : 5;
 
 	boot(test, moving);
-	for (guint i = 0; i < KILLS; i++) {
+	for (guint i = 0; i < kills; i++) {
 		move(test, moving, SLOWLY);
 		g_usleep(g_random_int_range(0, 2000000));
 		vm_kill(moving->a, SIGKILL);
@@ -278,7 +278,7 @@ static void test_source_is_killed(LmTest *test, const void *arg)
 		assert_alone(moving);
 		assert_old_is_closed(moving->b, moving);
 		linux_assert_disk_goes_on(moving->b);
-		if (i + 1 < KILLS)
+		if (i + 1 < kills)
 			moving_on(test, moving);
 	}
 	assert_right(moving, moving->b);
