@@ -4,7 +4,8 @@
  *
  *   stage    source                                 destination
  *   hello    says what it is, offers the ledger     compares, answers what it is
- *   regions  lists its RAM, passes pipes            matches, discards, says ready
+ *   regions  names disks that move, lists its RAM,  sees to the disks, matches,
+ *            passes pipes                           discards, says ready
  *   share    turns private RAM into memfds, if      maps what is passed
  *            asked for; passes descriptors
  *   stop     stops the VM                           waits, maps the rest
