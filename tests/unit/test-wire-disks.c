@@ -132,19 +132,24 @@ static void test_unique(void **state)
 	check_refused(same_file, "two disks are to move to /new");
 }
 
-static void test_counts(void **state)
+static GByteArray *so_many(guint count)
 {
 	g_autoptr(GPtrArray) disks = lm_disks_new();
-	g_autoptr(GByteArray) most = NULL, over = NULL, bare = g_byte_array_new();
 
-	for (guint i = 0; i <= LM_WIRE_DISKS_MAX; i++) {
+	for (guint i = 0; i < count; i++) {
 		g_autofree char *name = g_strdup_printf("/d%u", i);
 
-		if (i == LM_WIRE_DISKS_MAX)
-			most = lm_wire_disks_encode(disks);
 		g_ptr_array_add(disks, lm_disk_new(name, name, "raw", "", 0));
 	}
-	over = lm_wire_disks_encode(disks);
+	return lm_wire_disks_encode(disks);
+}
+
+static void test_counts(void **state)
+{
+	g_autoptr(GByteArray) most = so_many(LM_WIRE_DISKS_MAX);
+	g_autoptr(GByteArray) over = so_many(LM_WIRE_DISKS_MAX + 1);
+	g_autoptr(GByteArray) bare = g_byte_array_new();
+
 	assert_int_equal(decode(most, NULL), 0);
 	check_refused(over, "65 disks are over the limit of 64");
 	lm_write_u32(bare, 1);
