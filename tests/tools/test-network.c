@@ -32,7 +32,7 @@
 #define NIC    "virtio-net-pci,netdev=n0,romfile="
 #define NIC_MQ NIC ",mq=on,vectors=6"
 /* Generous: a busy machine stops a guest for longer than an upgrade does. */
-#define LOST_MAX    5
+#define LOST_MAX    20
 #define LONGEST_MAX 5000
 
 static Vm *boot(LmTest *test, VmOptions options, const char *const *extra)
