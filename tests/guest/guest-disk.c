@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Disk under load. The first disk_mib of /dev/vda are written again and again from the
- * start to the end, past the page cache, some blocks at a time; after each write some
- * blocks elsewhere are read and compared with the generation whose write was
- * acknowledged: a write that was lost or went elsewhere shows.
+ * Disk under load. The first disk_mib of /dev/vda, or of a file of virtiofs, are written
+ * again and again from the start to the end, past the page cache, some blocks at a time;
+ * after each write some blocks elsewhere are read and compared with the generation whose
+ * write was acknowledged: a write that was lost or went elsewhere shows.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -93,13 +93,24 @@ static bool contents_read(void)
 	return true;
 }
 
+static int disk_open(const char *path, uint64_t *bytes)
+{
+	const int flags = O_RDWR | O_DIRECT | O_CLOEXEC;
+
+	disk = open(path, guest_options.fs ? flags | O_CREAT : flags, 0600);
+	if (disk < 0 || !guest_options.fs)
+		return disk < 0 ? -1 : ioctl(disk, BLKGETSIZE64, bytes);
+	*bytes = guest_options.disk_mib << 20;
+	return ftruncate(disk, (off_t)*bytes);
+}
+
 bool disk_init(void)
 {
+	const char *path = guest_options.fs ? GUEST_FS "/disk" : "/dev/vda";
 	uint64_t bytes = 0;
 
-	disk = open("/dev/vda", O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (disk < 0 || ioctl(disk, BLKGETSIZE64, &bytes) < 0) {
-		guest_error("/dev/vda: %s", strerror(errno));
+	if (disk_open(path, &bytes) < 0) {
+		guest_error("%s: %s", path, strerror(errno));
 		return false;
 	}
 	if (bytes > guest_options.disk_mib << 20)
@@ -107,7 +118,7 @@ bool disk_init(void)
 	block_count = bytes / BATCH_BYTES * BATCH_BLOCKS;
 	generations = calloc(block_count + 1, sizeof(*generations));
 	if (!block_count || !generations) {
-		guest_error("/dev/vda is too small or too large");
+		guest_error("%s is too small or too large", path);
 		return false;
 	}
 	return contents_read();

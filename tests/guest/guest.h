@@ -22,7 +22,7 @@ struct guest_options {
 	uint64_t memory_mib; /* 0: 60 % of what there is */
 	uint64_t dirty_percent;
 	uint64_t disk_mib;
-	bool disk, net, fast, acpi;
+	bool disk, fs, net, fast, acpi; /* fs: the disk is a file of virtiofs */
 };
 
 struct guest_counters {
@@ -51,6 +51,8 @@ void guest_rest(uint64_t since_us, unsigned rest);
 uint64_t memory_init(void);
 void *memory_thread(void *unused);
 
+/* With fs: the file system is mounted here. */
+#define GUEST_FS "/mnt"
 /* Reads what the disk holds from an earlier run; false: there is no usable disk. */
 bool disk_init(void);
 void *disk_thread(void *unused);

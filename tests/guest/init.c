@@ -134,6 +134,7 @@ static void option_take(const char *word)
 		{"lm.dirty=", &guest_options.dirty_percent, NULL},
 		{"lm.disk_mib=", &guest_options.disk_mib, NULL},
 		{"lm.disk=", NULL, &guest_options.disk},
+		{"lm.fs=", NULL, &guest_options.fs},
 		{"lm.net=", NULL, &guest_options.net},
 		{"lm.fast=", NULL, &guest_options.fast},
 		{"lm.acpi=", NULL, &guest_options.acpi},
@@ -210,14 +211,25 @@ static void load_start(struct load *load)
 		guest_error("no thread: %s", strerror(errno));
 }
 
+static void disk_find(void)
+{
+	if (!guest_options.fs) {
+		modules_load("/modules/disk");
+		device_wait("/dev/vda");
+		return;
+	}
+	modules_load("/modules/fs");
+	mkdir(GUEST_FS, 0755);
+	if (mount("lm", GUEST_FS, "virtiofs", 0, NULL) < 0)
+		guest_error("virtiofs: %s", strerror(errno));
+}
+
 static void loads_start(void)
 {
 	struct utsname uts;
 
-	if (guest_options.disk) {
-		modules_load("/modules/disk");
-		device_wait("/dev/vda");
-	}
+	if (guest_options.disk)
+		disk_find();
 	if (guest_options.net) {
 		modules_load("/modules/net");
 		device_wait("/sys/class/net/eth0");
