@@ -14,6 +14,7 @@
 #include "operation.h"
 #include "page-cache.h"
 #include "stand-in.h"
+#include "vhost-user.h"
 #include "vm.h"
 
 static void describe(LmHop *hop)
@@ -97,6 +98,8 @@ static void load(LmHop *hop)
 
 	if (!rehearsal)
 		hop->rc = lm_stand_in_replace(hop->errp);
+	if (hop->rc == 0)
+		hop->rc = lm_vhost_user_check(hop->errp);
 	if (hop->rc < 0)
 		return;
 	lm_heap_use();
@@ -140,6 +143,7 @@ static void host_deactivate(void *opaque)
 
 static void run(LmHop *hop)
 {
+	lm_vhost_user_connect();
 	lm_vm_run();
 	lm_disks_begin();
 	lm_main_loop_leave();

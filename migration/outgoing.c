@@ -7,6 +7,7 @@
 #include "memory-map.h"
 #include "operation.h"
 #include "taps.h"
+#include "vhost-user.h"
 #include "vm.h"
 
 static void check(LmHop *hop)
@@ -69,7 +70,9 @@ static void save(LmHop *hop)
 	LmDeviceState *state = hop->arg;
 
 	state->as_hinted = lm_memory_map_is_as_told();
+	lm_vhost_user_hide();
 	hop->rc = lm_vm_save(hop->operation->options.rehearse, &state->fd, hop->errp);
+	lm_vhost_user_show();
 	lm_main_loop_leave();
 }
 

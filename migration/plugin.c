@@ -21,6 +21,7 @@
 #include "qmp.h"
 #include "stand-in.h"
 #include "takeover.h"
+#include "vhost-user.h"
 
 /* Read and written by who attaches; see attached.h. */
 LM_EXPORT LmAttached lm_attached = {.magic = LM_ATTACHED_MAGIC};
@@ -80,6 +81,9 @@ static const char *parse_argument(const char *name, const char *value)
 	} else if (!strcmp(name, "stand-in")) {
 		if (!lm_stand_in_parse(value))
 			return "NUMBER:NUMBER[/NUMBER:NUMBER]...";
+	} else if (!strcmp(name, "vhost-user")) {
+		if (!lm_vhost_user_parse(value))
+			return "NUMBER:PEER:REAL:RELAY[/NUMBER:PEER:REAL:RELAY]...";
 	} else if (!strcmp(name, "allow-untested")) {
 		if (!parse_choice(value, on_off, &choice))
 			return "on or off";
@@ -103,8 +107,8 @@ static const char *parse_argument(const char *name, const char *value)
 			return "[SIDE.]POINT:ACTION, see migration/local/fault.h";
 		lm_default_options.fault = g_strdup(value);
 	} else {
-		return "one of incoming, stand-in, allow-untested, engine, io-uring, channels, "
-		       "deadline-ms";
+		return "one of incoming, stand-in, vhost-user, allow-untested, engine, io-uring, "
+		       "channels, deadline-ms";
 	}
 	return NULL;
 }

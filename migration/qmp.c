@@ -7,6 +7,7 @@
 #include "qmp-check.h"
 #include "qmp-disks.h"
 #include "qmp.h"
+#include "vhost-user.h"
 
 static bool attached;
 
@@ -106,6 +107,20 @@ static void qmp_localhost_migrate_cancel(QDict *arguments, QObject **ret, Error 
 {
 	if (check_arguments("localhost-migrate-cancel", arguments, errp))
 		lm_operation_cancel();
+}
+
+static void qmp_lend_vhost_user(QDict *arguments, QObject **ret, Error **errp)
+{
+	g_autoptr(GError) error = NULL;
+	gint64 fd;
+
+	if (!check_arguments("x-localhost-migrate-lend-vhost-user", arguments, errp))
+		return;
+	fd = qemu.qdict_get_try_int(arguments, "fd", -1);
+	if (fd < 0 || fd > G_MAXINT)
+		lm_error_setg(errp, "Parameter 'fd' is %" G_GINT64_FORMAT, fd);
+	else if (lm_vhost_user_lend((int)fd, qemu.qdict_get_try_str(arguments, "path"), &error) < 0)
+		lm_error_setg(errp, "%s", error->message);
 }
 
 /* ------------------------------------------------------------------- report */
@@ -273,6 +288,7 @@ void lm_qmp_register(void)
 		{"localhost-migrate-incoming", qmp_localhost_migrate_incoming},
 		{"query-localhost-migrate", qmp_query_localhost_migrate},
 		{"localhost-migrate-cancel", qmp_localhost_migrate_cancel},
+		{"x-localhost-migrate-lend-vhost-user", qmp_lend_vhost_user},
 	};
 
 	for (size_t i = 0; i < G_N_ELEMENTS(handlers); i++) {

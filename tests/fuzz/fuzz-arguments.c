@@ -15,6 +15,7 @@
 #include "qapi-localhost-migrate.h"
 #include "qmp.h"
 #include "query.h"
+#include "vhost-user.h"
 #include "wire.h"
 
 LmQemu qemu;
@@ -208,6 +209,13 @@ bool lm_incoming_start(const char *uri, Error **errp)
 
 void lm_operation_cancel(void)
 {
+}
+
+int lm_vhost_user_lend(int fd, const char *path, GError **errp)
+{
+	g_assert(fd >= 0 && path);
+	g_set_error_literal(errp, LM_ERROR, LM_ERROR_REFUSED, "there is no back end");
+	return -1;
 }
 
 gboolean lm_operation_report(LmReport *report)
