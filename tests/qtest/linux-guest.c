@@ -44,6 +44,28 @@ static void add_drive(LinuxDisk *disk)
 	disk_add(disk, "if=none,id=disk0,file=%s,format=%s", disk->image, disk->format);
 }
 
+static void add_disk(LinuxDisk *disk, const LinuxDiskHow *how)
+{
+	if (how->iothread) {
+		disk_add(disk, "-object");
+		disk_add(disk, "iothread,id=io0");
+	}
+	if (how->drive)
+		add_drive(disk);
+	else
+		add_blockdevs(disk, how->aio);
+	disk_add(disk, "-device");
+	disk_add(disk, "virtio-blk-pci,drive=disk0%s", how->iothread ? ",iothread=io0" : "");
+}
+
+static void add_fs(LinuxDisk *disk, const char *socket)
+{
+	disk_add(disk, "-chardev");
+	disk_add(disk, "socket,id=fs0,path=%s", socket);
+	disk_add(disk, "-device");
+	disk_add(disk, "vhost-user-fs-pci,chardev=fs0,tag=lm");
+}
+
 static void add_net(LinuxDisk *disk)
 {
 	disk_add(disk, "-netdev");
@@ -61,17 +83,12 @@ LinuxDisk *linux_disk_of(LmTest *test, const char *image, const char *format, Li
 	disk->image = g_strdup(image);
 	disk->format = format;
 	disk->raw = g_strconcat(image, ".as-raw", NULL);
-	if (how.iothread) {
-		disk_add(disk, "-object");
-		disk_add(disk, "iothread,id=io0");
+	if (how.virtiofsd) {
+		add_fs(disk, how.virtiofsd);
+	} else {
+		add_disk(disk, &how);
+		add_net(disk);
 	}
-	if (how.drive)
-		add_drive(disk);
-	else
-		add_blockdevs(disk, how.aio);
-	disk_add(disk, "-device");
-	disk_add(disk, "virtio-blk-pci,drive=disk0%s", how.iothread ? ",iothread=io0" : "");
-	add_net(disk);
 	g_ptr_array_add(disk->args, NULL);
 	return disk;
 }

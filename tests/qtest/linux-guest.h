@@ -10,6 +10,9 @@
 #define LINUX_APPEND                                                                               \
 	"console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off nokaslr "        \
 	"lm.mib=128 lm.disk=1 lm.disk_mib=32 lm.net=1"
+#define LINUX_FS_APPEND                                                                            \
+	"console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off nokaslr "        \
+	"lm.mib=128 lm.disk=1 lm.disk_mib=32 lm.fs=1"
 #define LINUX_DISK_MIB 32
 #define LINUX_MIB      512
 
@@ -26,6 +29,9 @@ typedef struct LinuxDiskHow {
 	const char *aio; /* "io_uring" or "native", past the host's page cache; NULL: through it */
 	gboolean iothread;
 	gboolean drive; /* by -drive, and not by -blockdev */
+	/* No disk and no network: the image is the file "disk" that virtiofsd shares, which listens
+	 * here. For a guest with LINUX_FS_APPEND. */
+	const char *virtiofsd;
 } LinuxDiskHow;
 /* The arguments for an image that is there. The disk is called disk0. */
 LinuxDisk *linux_disk_of(LmTest *test, const char *image, const char *format, LinuxDiskHow how);

@@ -207,12 +207,12 @@ static void moving_on(LmTest *test, Moving *moving)
 }
 
 static const Layout layouts[] = {
-	{"raw to qcow2", "raw", "qcow2", {NULL, FALSE, FALSE}},
-	{"-drive raw to qcow2", "raw", "qcow2", {NULL, FALSE, TRUE}},
-	{"qcow2 to qcow2, iothread", "qcow2", "qcow2", {"io_uring", TRUE, FALSE}},
-	{"chain to qcow2", "over", "qcow2", {NULL, FALSE, FALSE}},
-	{"chain to raw", "over", "raw", {NULL, FALSE, FALSE}},
-	{"-drive qcow2 to raw", "qcow2", "raw", {NULL, FALSE, TRUE}},
+	{"raw to qcow2", "raw", "qcow2", {.aio = NULL}},
+	{"-drive raw to qcow2", "raw", "qcow2", {.drive = TRUE}},
+	{"qcow2 to qcow2, iothread", "qcow2", "qcow2", {.aio = "io_uring", .iothread = TRUE}},
+	{"chain to qcow2", "over", "qcow2", {.aio = NULL}},
+	{"chain to raw", "over", "raw", {.aio = NULL}},
+	{"-drive qcow2 to raw", "qcow2", "raw", {.drive = TRUE}},
 };
 
 static const Layout *layout_of(const char *name)

@@ -150,6 +150,11 @@ void lu_option_put_bool(LuOption *option, const char *dotted, const char *implie
 	put(option, dotted, implied, json_node_init_boolean(json_node_alloc(), value));
 }
 
+void lu_option_put_number(LuOption *option, const char *dotted, const char *implied, gint64 value)
+{
+	put(option, dotted, implied, json_node_init_int(json_node_alloc(), value));
+}
+
 void lu_option_remove(LuOption *option, const char *dotted, const char *implied)
 {
 	g_autoptr(JsonNode) root = parse(option);

@@ -18,6 +18,7 @@ gboolean lu_option_has_tree(const LuOption *option, const char *dotted);
 void lu_option_put_string(LuOption *option, const char *dotted, const char *implied,
 			  const char *value);
 void lu_option_put_bool(LuOption *option, const char *dotted, const char *implied, gboolean value);
+void lu_option_put_number(LuOption *option, const char *dotted, const char *implied, gint64 value);
 /* The member and what is below it. */
 void lu_option_remove(LuOption *option, const char *dotted, const char *implied);
 

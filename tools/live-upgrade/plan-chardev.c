@@ -167,7 +167,9 @@ static void plan_backend(LuPlan *plan, LuOpts *opts, const char *backend, const 
 {
 	if (lu_opts_get(opts, "logfile"))
 		lu_opts_set(opts, "logappend", "on");
-	if (!strcmp(backend, "socket"))
+	if (!strcmp(backend, "socket") && lu_plan_has_fs(plan, label))
+		lu_plan_fs_chardev(plan, opts, what);
+	else if (!strcmp(backend, "socket"))
 		plan_socket(plan, opts, what, label);
 	else if (!strcmp(backend, "file"))
 		lu_opts_set(opts, "append", "on");

@@ -187,6 +187,8 @@ static void refuse_device(LuPlan *plan, guint *at)
 	LuOption *option = plan->line->options->pdata[*at];
 	g_autofree char *driver = lu_option_member(option, "driver", "driver");
 
+	if (lu_plan_fs(plan, option, driver))
+		return;
 	for (guint i = 0; driver && i < G_N_ELEMENTS(foreign_devices); i++)
 		if (g_str_has_prefix(driver, foreign_devices[i].prefix))
 			lu_plan_refuse(plan, "-device %s cannot be handed over: %s", option->value,
@@ -303,15 +305,15 @@ static gboolean is_our_plugin(const LuOption *option)
 	return strstr(name, "localhost-migrate") != NULL;
 }
 
-static void set_stand_ins(LuPlan *plan, LuOpts *opts)
+static void set_list(LuOpts *opts, const char *name, GPtrArray *list)
 {
 	g_autofree char *text = NULL;
 
-	if (!plan->stand_ins->len)
+	if (!list->len)
 		return;
-	g_ptr_array_add(plan->stand_ins, NULL);
-	text = g_strjoinv("/", (char **)plan->stand_ins->pdata);
-	lu_opts_set(opts, "stand-in", text);
+	g_ptr_array_add(list, NULL);
+	text = g_strjoinv("/", (char **)list->pdata);
+	lu_opts_set(opts, name, text);
 }
 
 /* The running one's arguments stay, but those of its own start. */
@@ -339,12 +341,14 @@ static void set_plugin(LuPlan *plan, const LuPlanOptions *options)
 	opts = lu_opts_parse(value, "file");
 	lu_opts_remove(opts, "incoming");
 	lu_opts_remove(opts, "stand-in");
+	lu_opts_remove(opts, "vhost-user");
 	if (!options->plugin)
 		lu_opts_remove(opts, "fault");
 	text = g_strconcat("unix:", options->incoming, NULL);
 	lu_opts_set(opts, "incoming", text);
 	g_free(text);
-	set_stand_ins(plan, opts);
+	set_list(opts, "stand-in", plan->stand_ins);
+	set_list(opts, "vhost-user", plan->vhost_users);
 	text = lu_opts_text(opts);
 	lu_command_line_append(plan->line, "plugin", text);
 }
@@ -401,6 +405,8 @@ LuPlan *lu_plan_make(const LuRunning *running, const LuPlanOptions *options)
 	plan->notes = g_ptr_array_new_with_free_func(g_free);
 	plan->afterwards = g_ptr_array_new_with_free_func(g_free);
 	plan->stand_ins = g_ptr_array_new_with_free_func(g_free);
+	plan->vhost_users = g_ptr_array_new_with_free_func(g_free);
+	plan->lents = lu_lents_new();
 	plan->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	plan->connections = lu_connections_new();
 	hand_on_stdio(plan);
@@ -434,6 +440,8 @@ void lu_plan_free(LuPlan *plan)
 	g_ptr_array_unref(plan->notes);
 	g_ptr_array_unref(plan->afterwards);
 	g_ptr_array_unref(plan->stand_ins);
+	g_ptr_array_unref(plan->vhost_users);
+	g_array_unref(plan->lents);
 	g_array_unref(plan->queues);
 	g_ptr_array_unref(plan->connections);
 	g_free(plan->qmp_temporary);

@@ -6,6 +6,7 @@
 #ifndef LIVE_UPGRADE_PLAN_H
 #define LIVE_UPGRADE_PLAN_H
 
+#include "opts.h"
 #include "reconnect.h"
 #include "running.h"
 #include "spawn.h"
@@ -29,6 +30,12 @@ typedef struct LuPlanOptions {
 	const char *cpu_append; /* ",feature=off" for -cpu host and max; NULL: none */
 } LuPlanOptions;
 
+/* A connection to a vhost-user back end. */
+typedef struct LuLent {
+	int fd;	      /* in the running process */
+	int listener; /* here: the new process's, to which the running one's plugin connects */
+} LuLent;
+
 typedef struct LuPlan {
 	const LuRunning *running;
 	LuCommandLine *line;
@@ -38,9 +45,11 @@ typedef struct LuPlan {
 	GPtrArray *notes;	/* what the guest or its clients lose */
 	GPtrArray *afterwards;	/* QMP messages for the new process when the old one is gone */
 	GPtrArray *stand_ins;	/* of char *: "10:40", for the plugin's argument stand-in= */
+	GPtrArray *vhost_users; /* of char *: "10:11:12:13", for the plugin's vhost-user= */
+	GArray *lents;		/* of LuLent: as many */
 	GArray *queues;		/* of int: the running one's, of tap devices, that get frames */
 	GPtrArray *connections; /* of LuConnection, which are made after the handover */
-	gboolean kill_old;	/* it must not end by itself: it would run downscripts */
+	gboolean kill_old;	/* it must not end by itself: downscripts, vhost-user */
 	char *qmp_temporary;	/* the monitor's name until it is renamed */
 	int next_number;	/* 0: not known yet */
 	guint monitors, serials, parallels;
@@ -65,6 +74,13 @@ void lu_plan_legacy_chardev(LuPlan *plan, guint *at);
 void lu_plan_fdsets(LuPlan *plan);
 /* plan-tap.c */
 void lu_plan_tap(LuPlan *plan, LuOption *option, const char *what);
+/* plan-vhost-user.c */
+GArray *lu_lents_new(void);
+/* Whether this chardev is a vhost-user-fs's, and what that gets in its place. */
+gboolean lu_plan_has_fs(const LuPlan *plan, const char *label);
+void lu_plan_fs_chardev(LuPlan *plan, LuOpts *opts, const char *what);
+/* FALSE: it is no vhost-user-fs. */
+gboolean lu_plan_fs(LuPlan *plan, LuOption *option, const char *driver);
 /* plan-stream.c */
 void lu_plan_stream(LuPlan *plan, LuOption *option, const char *what);
 /* plan-net.c */

@@ -103,8 +103,10 @@ void lu_remove_folder(LuUpgrade *up, const LuProcess *process)
 	g_autofree char *socket = process ? lu_process_path(process, up->journal->handover)
 					  : g_strdup(up->journal->handover);
 	g_autofree char *folder = g_path_get_dirname(socket);
+	g_autofree char *lent = lu_lend_path(socket);
 
 	g_unlink(socket);
+	g_unlink(lent);
 	g_rmdir(folder);
 }
 
@@ -181,7 +183,8 @@ gboolean lu_step_start(LuUpgrade *up, GError **errp)
 		return FALSE;
 	up->journal->new_pid = up->child.pid;
 	up->journal->new_start = up->child.start_time;
-	if (!lu_journal_write(up->journal, errp) || !lu_fault("forked", errp))
+	if (!lu_journal_write(up->journal, errp) || !lu_fault("forked", errp) ||
+	    !lu_lend_connections(up, errp))
 		return FALSE;
 	return lu_spawn_exec(&up->child, argv[0], errp);
 }

@@ -64,6 +64,9 @@ void lu_undo_prepare(LuUpgrade *up);
 void lu_remove_folder(LuUpgrade *up, const LuProcess *process);
 gboolean lu_step_start(LuUpgrade *up, GError **errp);
 void lu_undo_start(LuUpgrade *up);
+/* lend.c: a name beside @handover, the caller's, which is there for a moment of start only. */
+char *lu_lend_path(const char *handover);
+gboolean lu_lend_connections(LuUpgrade *up, GError **errp);
 gboolean lu_step_greet(LuUpgrade *up, GError **errp);
 /* images.c: disks that shall end up in other images */
 gboolean lu_find_disks(LuUpgrade *up, GError **errp);

@@ -89,6 +89,17 @@ static void ask_connections(Asked *asked, const char *path, const char *label)
 	}
 }
 
+/*
+ * QOM knows a USB port only if it was said; the plugin compares addresses. A file system's queues
+ * are as long as they are, whatever was said (plan-vhost-user.c).
+ */
+static gboolean is_compared(const char *type, const char *name)
+{
+	if (!strcmp(name, "queue-size"))
+		return !type || !g_str_has_prefix(type, "vhost-user-fs");
+	return strcmp(name, "drive") && strcmp(name, "port");
+}
+
 static void ask_properties(Asked *asked, const char *path, const char *label)
 {
 	g_autofree char *type = lu_qom_string(asked->qmp, path, "type");
@@ -99,8 +110,7 @@ static void ask_properties(Asked *asked, const char *path, const char *label)
 
 	g_hash_table_iter_init(&iter, properties);
 	while (g_hash_table_iter_next(&iter, &name, &value))
-		/* QOM knows a USB port only if it was said; the plugin compares addresses. */
-		if (strcmp(name, "drive") && strcmp(name, "port"))
+		if (is_compared(type, name))
 			answer(asked, g_strdup_printf("%s: %s", label, (char *)name),
 			       property_text(name, value));
 }
