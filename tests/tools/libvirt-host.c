@@ -308,17 +308,18 @@ static char *copy_into(LmTest *test, const char *from)
 	return path;
 }
 
+/* @os: of the element, and what may follow it. */
 static char *describe_domain(const Domain *domain, guint memory_mib, const char *os,
 			     const char *serial, const char *devices)
 {
 	return g_strdup_printf(
 		"<domain type='qemu'><name>%s</name><memory unit='MiB'>%u</memory><vcpu>2</vcpu>\n"
-		"<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type>%s</os>\n"
+		"<os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type>%s\n"
 		"<features><acpi/></features>\n"
 		"<cpu mode='custom' match='exact'><model>qemu64</model></cpu>\n"
 		"<devices><emulator>%s</emulator>\n"
 		"%s%s</devices></domain>\n",
-		domain->name, memory_mib, os, tool_qemu(), serial, devices ? devices : "");
+		domain->name, memory_mib, os, domain->emulator, serial, devices ? devices : "");
 }
 
 static Domain *new_domain(LmTest *test, const char *name)
@@ -329,6 +330,7 @@ static Domain *new_domain(LmTest *test, const char *name)
 	chmod(test->dir, 0755);
 	domain->test = test;
 	domain->name = g_strdup(name);
+	domain->emulator = tool_qemu();
 	domain->serial_path = lm_test_path(test, log);
 	domain->plugin = copy_into(test, lm_test_env("LM_PLUGIN"));
 	lm_test_cleanup_later(test, domain_free, domain);
@@ -354,21 +356,23 @@ Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const 
 	g_autofree char *serial = g_strdup_printf("<serial type='file'><source path='%s' "
 						  "append='on'/><target port='0'/></serial>\n",
 						  domain->serial_path);
-	g_autofree char *xml = describe_domain(domain, memory_mib, os, serial, devices);
+	g_autofree char *whole_os = g_strconcat(os, "</os>", NULL);
+	g_autofree char *xml = describe_domain(domain, memory_mib, whole_os, serial, devices);
 
 	define_and_start(domain, xml);
 	return domain;
 }
 
-Domain *domain_start_linux(LmTest *test, const char *name, const char *options, const char *devices)
+static void start_linux(const Domain *domain, const char *options, const char *more,
+			const char *devices)
 {
-	Domain *domain = new_domain(test, name);
+	LmTest *test = domain->test;
 	g_autofree char *kernel = copy_into(test, lm_test_env("LM_VMLINUZ"));
 	g_autofree char *initrd = copy_into(test, lm_test_env("LM_INITRAMFS"));
 	g_autofree char *os = g_strdup_printf(
 		"<kernel>%s</kernel><initrd>%s</initrd><cmdline>console=ttyS0 quiet panic=-1 "
-		"tsc=reliable no_timer_check mitigations=off nokaslr lm.mib=64 %s</cmdline>",
-		kernel, initrd, options);
+		"tsc=reliable no_timer_check mitigations=off nokaslr lm.mib=64 %s</cmdline></os>%s",
+		kernel, initrd, options, more);
 	g_autofree char *serial = g_strdup_printf("<serial type='pty'><log file='%s' append='on'/>"
 						  "<target port='0'/></serial>\n",
 						  domain->serial_path);
@@ -378,6 +382,28 @@ Domain *domain_start_linux(LmTest *test, const char *name, const char *options, 
 	define_and_start(domain, xml);
 	serial_wait_beats(domain->serial_path, 2, LINUX_BOOT_MS, NULL, &error);
 	must(error);
+}
+
+Domain *domain_start_linux(LmTest *test, const char *name, const char *options, const char *devices)
+{
+	Domain *domain = new_domain(test, name);
+
+	start_linux(domain, options, "", devices);
+	return domain;
+}
+
+Domain *domain_start_fs(LmTest *test, const char *name, const char *emulator, const char *socket)
+{
+	Domain *domain = new_domain(test, name);
+	g_autofree char *devices =
+		g_strdup_printf("<filesystem type='mount'><driver type='virtiofs'/>"
+				"<source socket='%s'/><target dir='lm'/></filesystem>\n",
+				socket);
+
+	domain->emulator = emulator;
+	start_linux(domain, "lm.disk=1 lm.fs=1 lm.disk_mib=32 lm.acpi=1",
+		    "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>",
+		    devices);
 	return domain;
 }
 
@@ -491,9 +517,15 @@ void domain_upgrade(const Domain *domain, Run *run_, const char *fault, ...)
 {
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 	g_auto(GStrv) envp = g_get_environ();
-	const char *const common[] = {
-		lm_test_env("LM_TOOL"), "--json",    "--binary",   tool_qemu(), "--plugin",
-		domain->plugin,		"--libvirt", domain->name, NULL};
+	const char *const common[] = {lm_test_env("LM_TOOL"),
+				      "--json",
+				      "--binary",
+				      domain->emulator,
+				      "--plugin",
+				      domain->plugin,
+				      "--libvirt",
+				      domain->name,
+				      NULL};
 	const char *argument;
 	va_list args;
 

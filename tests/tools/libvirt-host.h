@@ -26,6 +26,7 @@ typedef struct Domain {
 	LmTest *test;
 	char *name, *serial_path;
 	char *plugin; /* a copy that QEMU's user may read */
+	const char *emulator;
 } Domain;
 
 /* Defines and starts it; undone at the end of the case. @devices (may be NULL): more XML. */
@@ -36,6 +37,8 @@ Domain *domain_start_os(LmTest *test, const char *name, guint memory_mib, const 
 /* The Linux guest with these further options; its first serial port is a terminal with a log. */
 Domain *domain_start_linux(LmTest *test, const char *name, const char *options,
 			   const char *devices);
+/* Its disk is the file of a virtiofs, which @emulator and who listens at @socket share. */
+Domain *domain_start_fs(LmTest *test, const char *name, const char *emulator, const char *socket);
 pid_t domain_pid(const Domain *domain);
 gboolean domain_has_ended(pid_t pid);
 /* The same domain, alive, as @pid, and libvirt knows it in every respect. */

@@ -6,8 +6,12 @@
 #include "images.h"
 #include "libvirt-host.h"
 #include "linux-guest.h"
+#include "process.h"
+#include "versions.h"
+#include "virtiofsd.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* virsh wants a terminal, which script(1) gives it; what is typed is the guest's then. */
@@ -67,6 +71,51 @@ static void test_shutdown(LmTest *test, const void *arg)
 {
 	Domain *domain = start_upgraded(test, "lm-shutdown", "lm.acpi=1");
 
+	virsh_do(test, "shutdown", domain->name, NULL);
+	assert_ended(domain);
+}
+
+/* ------------------------------------------------------------------- virtiofs */
+
+/*
+ * libvirt asks it for all that it has, and it would load the modules of the host's QEMU. NULL, and
+ * a note: it is not here.
+ */
+static char *emulator_without_modules(LmTest *test)
+{
+	char *emulator = tool_qemu_version(test, VERSION_10_0);
+	const char *const argv[] = {"sed", "-i",
+				    "s,/usr/lib/x86_64-linux-gnu/qemu\\x00,/usr/lib/"
+				    "x86_64-linux-gnu/none\\x00,",
+				    emulator, NULL};
+	g_autofree char *said = NULL;
+
+	if (emulator && process_run(&said, argv))
+		fail_msg("%s", said);
+	return emulator;
+}
+
+/* Twice, and the guest reads back all that it wrote. */
+static void test_virtiofs(LmTest *test, const void *arg)
+{
+	g_autofree char *program = virtiofsd_find(test);
+	g_autofree char *emulator = program ? emulator_without_modules(test) : NULL;
+	Virtiofsd *server;
+	Domain *domain;
+
+	if (!emulator)
+		return;
+	server = virtiofsd_start(test, program, "shared");
+	assert_int_equal(chmod(server->socket, 0666), 0); /* QEMU is another user's */
+	domain = domain_start_fs(test, "lm-virtiofs", emulator, server->socket);
+	for (guint i = 0; i < 2; i++) {
+		const pid_t old = domain_pid(domain);
+		g_auto(Run) run = {0};
+
+		domain_upgrade(domain, &run, NULL, NULL);
+		domain_assert_upgraded(domain, &run, old);
+		virtiofsd_assert_serves(server);
+	}
 	virsh_do(test, "shutdown", domain->name, NULL);
 	assert_ended(domain);
 }
@@ -197,7 +246,7 @@ int main(int argc, char **argv)
 	static const LmCase cases[] = {
 		LM_CASE(test_console),		 LM_CASE(test_shutdown),
 		LM_CASE_ARG(test_move_disk, ""), LM_CASE_ARG(test_move_disk, ",format=raw"),
-		LM_CASE(test_move_disk_fails),
+		LM_CASE(test_move_disk_fails),	 LM_CASE(test_virtiofs),
 	};
 	const char *missing = linux_missing();
 	g_autofree char *why = NULL;

@@ -4,116 +4,21 @@
  * checks all the while. The virtiofsd stays, and has one connection only.
  */
 #include "linux-guest.h"
-#include "process.h"
 #include "tool.h"
 #include "versions.h"
+#include "virtiofsd.h"
 
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-typedef struct Server {
-	pid_t pid;
-	char *socket, *folder, *log;
-} Server;
-
 typedef struct Shared {
-	Server *server, *second; /* second: of a file system that nobody mounts */
+	Virtiofsd *server, *second; /* second: of a file system that nobody mounts */
 	LinuxDisk *disk;
 	Vm *vm;
 	pid_t pid; /* of the process that the guest is in */
 } Shared;
-
-/* ------------------------------------------------------------------- virtiofsd */
-
-static void server_end(Server *server)
-{
-	if (server->pid > 0) {
-		kill(server->pid, SIGKILL);
-		waitpid(server->pid, NULL, 0);
-	}
-	server->pid = 0;
-}
-
-static void server_free(gpointer opaque)
-{
-	Server *server = opaque;
-
-	server_end(server);
-	g_free(server->socket);
-	g_free(server->folder);
-	g_free(server->log);
-	g_free(server);
-}
-
-static gboolean is_socket(void *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
-/* Debian 12 has none; this is Debian 13's, with the libraries of its root. NULL, and a note. */
-static char *find_program(LmTest *test)
-{
-	const char *root = version_root(VERSION_10_0);
-	g_autofree char *there = g_strconcat(root ? root : "", "/usr/libexec/virtiofsd", NULL);
-	char *program = lm_test_path(test, "virtiofsd");
-	g_autofree char *command = g_strdup_printf(
-		"cp -n '%s' '%s' && patchelf --set-interpreter %s/usr/lib64/ld-linux-x86-64.so.2 "
-		"--force-rpath --set-rpath %s/usr/lib/x86_64-linux-gnu '%s'",
-		there, program, root, root, program);
-	const char *const argv[] = {"sh", "-c", command, NULL};
-	g_autofree char *said = NULL;
-
-	if (g_file_test(program, G_FILE_TEST_EXISTS))
-		return program;
-	if (!root || access(there, X_OK)) {
-		lm_test_note("not tested: there is no virtiofsd");
-		g_clear_pointer(&program, g_free);
-	} else if (process_run(&said, argv)) {
-		fail_msg("%s", said);
-	}
-	return program;
-}
-
-static Server *server_start(LmTest *test, const char *program, const char *name)
-{
-	Server *server = g_new0(Server, 1);
-	g_autofree char *command = NULL, *folder = lm_test_path(test, name);
-	const char *argv[] = {"sh", "-c", NULL, NULL};
-	g_autoptr(GError) error = NULL;
-	GPid pid = 0;
-
-	lm_test_cleanup_later(test, server_free, server);
-	server->folder = g_steal_pointer(&folder);
-	server->socket = g_strconcat(server->folder, ".socket", NULL);
-	server->log = g_strconcat(server->folder, ".log", NULL);
-	assert_int_equal(mkdir(server->folder, 0755), 0);
-	command = g_strdup_printf("exec '%s' --socket-path '%s' --shared-dir '%s' --sandbox none "
-				  ">'%s' 2>&1",
-				  program, server->socket, server->folder, server->log);
-	argv[2] = command;
-	g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD,
-		      NULL, NULL, &pid, &error);
-	must(error);
-	server->pid = pid;
-	assert_true(lm_wait_until(is_socket, server->socket, LM_WAIT_MS));
-	return server;
-}
-
-/* It runs, and was not asked to part with its state, of which it would complain. */
-static void assert_serves(const Server *server)
-{
-	g_autofree char *said = NULL;
-
-	assert_int_equal(waitpid(server->pid, NULL, WNOHANG), 0);
-	assert_true(g_file_get_contents(server->log, &said, NULL, NULL));
-	assert_null(strstr(said, "ERROR"));
-	assert_null(strstr(said, "migration"));
-}
 
 /* ------------------------------------------------------------------- the guest */
 
@@ -133,7 +38,7 @@ static void add_second(Shared *shared)
 /* NULL, and a note: it cannot be tested. */
 static Shared *shared_boot(LmTest *test, const char *version, gboolean with_second)
 {
-	g_autofree char *program = find_program(test), *image = NULL;
+	g_autofree char *program = virtiofsd_find(test), *image = NULL;
 	g_autofree char *binary = program ? tool_qemu_version(test, version) : NULL;
 	g_autoptr(GError) error = NULL;
 	VmOptions options;
@@ -143,12 +48,12 @@ static Shared *shared_boot(LmTest *test, const char *version, gboolean with_seco
 		return NULL;
 	shared = g_new0(Shared, 1);
 	lm_test_cleanup_later(test, g_free, shared);
-	shared->server = server_start(test, program, "shared");
+	shared->server = virtiofsd_start(test, program, "shared");
 	image = g_build_filename(shared->server->folder, "disk", NULL);
 	shared->disk = linux_disk_of(test, image, "raw",
 				     (LinuxDiskHow){.virtiofsd = shared->server->socket});
 	if (with_second) {
-		shared->second = server_start(test, program, "second");
+		shared->second = virtiofsd_start(test, program, "second");
 		add_second(shared);
 	}
 	options = linux_options(shared->disk, LINUX_FS_APPEND);
@@ -177,9 +82,9 @@ static void upgrade(LmTest *test, Shared *shared, Run *run, const char *version,
 static void assert_goes_on(Shared *shared)
 {
 	linux_assert_disk_goes_on(shared->vm);
-	assert_serves(shared->server);
+	virtiofsd_assert_serves(shared->server);
 	if (shared->second)
-		assert_serves(shared->second);
+		virtiofsd_assert_serves(shared->second);
 }
 
 static void assert_upgraded(Shared *shared, const Run *run)
