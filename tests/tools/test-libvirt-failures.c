@@ -308,12 +308,13 @@ static void test_refusals(LmTest *test, const void *arg)
 		image);
 	g_auto(Run) absent = {0}, by_pid = {0}, job = {0}, off = {0};
 	g_autofree char *pid_text = NULL;
-	Domain *domain, nobody = {.test = test, .name = (char *)"lm-nobody"};
+	Domain *domain, nobody;
 	pid_t pid;
 
 	assert_true(g_file_set_contents(image, "", 0, NULL) && !truncate(image, 4 << 20));
 	domain = domain_start(test, "lm-refused", devices);
-	nobody.plugin = domain->plugin;
+	nobody = *domain;
+	nobody.name = (char *)"lm-nobody";
 	pid = domain_pid(domain);
 	domain_upgrade(&nobody, &absent, NULL, NULL);
 	assert_refused(&absent, "libvirt has no domain lm-nobody");
