@@ -70,6 +70,7 @@ static int visit_object(Object *object, void *opaque)
 		visit->cpu_path = g_steal_pointer(&path);
 	} else {
 		note_device(visit, object, path);
+		lm_virtio_describe(visit->inventory, object, path);
 	}
 	return 0;
 }

@@ -7,6 +7,9 @@
 
 /* machine.c: machine type, CPUs, devices; refuses devices whose state cannot travel. */
 int lm_machine_describe(LmInventory *inventory, GError **errp);
+/* virtio.c: how long its queues are, if @device is a virtio device. */
+struct Object;
+void lm_virtio_describe(LmInventory *inventory, struct Object *device, const char *path);
 /* drives.c: what each of the guest's drives is backed by; refuses what pins the images. */
 int lm_drives_describe(LmInventory *inventory, GError **errp);
 /* What an image is, whatever it is called: "inode 12 on 8:1"; the caller frees it. */

@@ -106,6 +106,10 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(char *, object_get_canonical_path, (const Object *))                              \
 	FUNCTION(void, object_unref, (void *))                                                     \
 	OPTIONAL(void *, object_ref, (void *))                                                     \
+	/* virtio devices, which are Objects: include/hw/virtio/virtio.h */                        \
+	OPTIONAL(int, virtio_get_num_queues, (Object *))                                           \
+	OPTIONAL(int, virtio_queue_get_num, (Object *, int))                                       \
+	OPTIONAL(int, virtio_queue_get_max_num, (Object *, int))                                   \
 	/* PCI devices and where they are: include/hw/pci/pci.h, pci_bridge.h, pci_host.h,         \
 	 * include/exec/memory.h; a PCIDevice is an Object */                                      \
 	OPTIONAL(uint32_t, pci_default_read_config, (Object *, uint32_t, int))                     \

@@ -40,6 +40,9 @@ typedef enum LmErrorCode {
  * What both machines must have in common, in words. A trait is present on both sides with the
  * same kind, key and identity, or the handover is refused. The label is what a person reads:
  * for a drive, the identity is the image's device and inode number, the label its file name.
+ * An identity of capacities, "256/1024 64/64", says how much is in use and how much can be: each
+ * number that the source uses may be at most what the destination can have in its place. What only
+ * one side has of these is no difference.
  */
 typedef struct LmTrait {
 	char *kind;	/* "machine type", "device", "drive" ...; at most 64 bytes */

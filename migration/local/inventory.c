@@ -138,10 +138,60 @@ static char *named(const LmTrait *trait)
 			     : g_strdup(trait->kind);
 }
 
+/* "256/1024": a number in use, and the most there can be. */
+static gboolean parse_capacity(const char *text, guint64 *used, guint64 *most)
+{
+	g_auto(GStrv) parts = g_strsplit(text, "/", 3);
+
+	return g_strv_length(parts) == 2 &&
+	       g_ascii_string_to_unsigned(parts[0], 10, 0, G_MAXUINT64, used, NULL) &&
+	       g_ascii_string_to_unsigned(parts[1], 10, 0, G_MAXUINT64, most, NULL);
+}
+
+static gboolean is_capacities(const LmTrait *trait)
+{
+	g_auto(GStrv) parts = g_strsplit(trait->identity, " ", 2);
+	guint64 used, most;
+
+	return parts[0] && parse_capacity(parts[0], &used, &most);
+}
+
+/* Both are capacities, and what is in use at the source fits; else what does not, for the caller.
+ */
+static gboolean fits(const LmTrait *source, const LmTrait *destination, char **excess)
+{
+	g_auto(GStrv) here = g_strsplit(source->identity, " ", -1);
+	g_auto(GStrv) there = g_strsplit(destination->identity, " ", -1);
+
+	if (!is_capacities(source) || !is_capacities(destination))
+		return FALSE;
+	for (guint i = 0; here[i] && there[i]; i++) {
+		guint64 used, most, other;
+
+		if (!parse_capacity(here[i], &used, &other) ||
+		    !parse_capacity(there[i], &other, &most))
+			return FALSE;
+		if (used <= most)
+			continue;
+		*excess =
+			g_strdup_printf("%s %s (number %u) does not fit: source %" G_GUINT64_FORMAT
+					", destination at most %" G_GUINT64_FORMAT,
+					source->kind, source->key, i, used, most);
+		return FALSE;
+	}
+	return TRUE;
+}
+
+/* The caller's; NULL: they are the same. */
 static char *difference(const LmTrait *source, const LmTrait *destination)
 {
 	g_autofree char *name = named(source);
+	char *excess = NULL;
 
+	if (!strcmp(source->identity, destination->identity) || fits(source, destination, &excess))
+		return NULL;
+	if (excess)
+		return excess;
 	if (strcmp(shown(source), shown(destination)) != 0) {
 		return g_strdup_printf("%s differs: source %s, destination %s", name, shown(source),
 				       shown(destination));
@@ -221,19 +271,22 @@ static GPtrArray *find_differences(GPtrArray *source, GPtrArray *destination)
 	for (guint i = 0; i < source->len; i++) {
 		const LmTrait *trait = g_ptr_array_index(source, i);
 		LmTrait *other = take_counterpart(index, trait);
+		char *text;
 
 		if (!other) {
-			g_ptr_array_add(differences, one_sided(trait, "source"));
+			if (!is_capacities(trait))
+				g_ptr_array_add(differences, one_sided(trait, "source"));
 			continue;
 		}
 		g_hash_table_add(matched, other);
-		if (strcmp(trait->identity, other->identity) != 0)
-			g_ptr_array_add(differences, difference(trait, other));
+		text = difference(trait, other);
+		if (text)
+			g_ptr_array_add(differences, text);
 	}
 	for (guint i = 0; i < destination->len; i++) {
 		LmTrait *trait = g_ptr_array_index(destination, i);
 
-		if (!g_hash_table_contains(matched, trait))
+		if (!g_hash_table_contains(matched, trait) && !is_capacities(trait))
 			g_ptr_array_add(differences, one_sided(trait, "destination"));
 	}
 	return differences;

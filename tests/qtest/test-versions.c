@@ -12,13 +12,14 @@ static VmOptions in_version(const char *version)
 }
 
 /* @path holds up to three versions; each is the destination of the one before. */
-static void walk(LmTest *test, const char *const *path, guint count, const char *backend,
-		 const char *more)
+static void walk_with(LmTest *test, const char *const *path, guint count, const char *backend,
+		      const char *more, const char *const *extra)
 {
 	VmOptions options = in_version(path[0]);
 	Vm *source;
 
 	options.backend = backend;
+	options.extra = extra;
 	source = migrate_source(test, &options);
 	for (guint i = 1; i < count; i++) {
 		g_autoptr(JsonNode) info = NULL;
@@ -34,6 +35,12 @@ static void walk(LmTest *test, const char *const *path, guint count, const char 
 		vm_assert_intact(destination);
 		source = destination;
 	}
+}
+
+static void walk(LmTest *test, const char *const *path, guint count, const char *backend,
+		 const char *more)
+{
+	walk_with(test, path, count, backend, more, NULL);
 }
 
 static void test_to_10_0(LmTest *test, const void *arg)
@@ -124,6 +131,38 @@ static void test_rehearsed(LmTest *test, const void *arg)
 	migrate_assert_kept(source, info);
 }
 
+static const char *const virtio[] = {"-device", "virtio-rng-pci", "-device", "virtio-scsi-pci",
+				     NULL};
+
+/* Their queues stay as long as they were in the first version. */
+static void test_queues(LmTest *test, const void *arg)
+{
+	const char *const path[] = {VERSION_7_2, VERSION_10_0, VERSION_11_1};
+
+	walk_with(test, path, G_N_ELEMENTS(path), NULL, arg, virtio);
+}
+
+/* The second version gives a guest that begins there longer queues than the third one takes. */
+static void test_longer_queues(LmTest *test, const void *arg)
+{
+	VmOptions options = in_version(VERSION_10_0);
+	Vm *source, *destination;
+	g_autofree char *uri = NULL, *text = NULL;
+
+	options.extra = virtio;
+	source = migrate_source(test, &options);
+	options.root = version_root(VERSION_11_1);
+	destination = migrate_destination(test, &options, source);
+	uri = migrate_uri(destination);
+	migrate_listen(destination);
+	text = migrate_refused(source, uri, "");
+	lm_test_note("%s", text);
+	assert_contains(text, "virtio queue of 0000:00:0");
+	assert_contains(text, "(number 0) does not fit: source 1024, destination at most 8");
+	vm_assert_never_stopped(source);
+	vm_assert_intact(source);
+}
+
 /* The new version fails to load the devices: the guest goes on in the old one. */
 static void test_back_from_11_1(LmTest *test, const void *arg)
 {
@@ -172,6 +211,9 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_own_drives, VERSION_11_1),
 	LM_CASE(test_chain),
 	LM_CASE_ARG(test_chain, SHARED),
+	LM_CASE_ARG(test_queues, ""),
+	LM_CASE_ARG(test_queues, ", 'ram': 'share'"),
+	LM_CASE(test_longer_queues),
 	LM_CASE(test_back_from_11_1),
 	LM_CASE(test_cpu_max),
 	LM_CASE_ARG(test_shared_chain, ", 'ram': 'share'"),

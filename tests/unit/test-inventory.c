@@ -109,6 +109,44 @@ static void test_repeated(void **state)
 	check_compare(&pair, "cpu differs: source a, destination c");
 }
 
+static void check_capacities(const char *source, const char *destination, const char *text)
+{
+	g_auto(Pair) pair = pair_new();
+
+	lm_inventory_add_trait(pair.source, "queue of", "1", source, NULL);
+	lm_inventory_add_trait(pair.destination, "queue of", "1", destination, NULL);
+	check_compare(&pair, text);
+}
+
+/* What is in use must fit, each in its place; how many places there are does not matter. */
+static void test_capacities(void **state)
+{
+	check_capacities("64/1024 8/8", "256/256 8/8", NULL);
+	check_capacities("256/1024", "0/256", NULL);
+	check_capacities("256/1024 9/9", "0/256", NULL);
+	check_capacities("0/0", "18446744073709551615/18446744073709551615", NULL);
+	check_capacities("256/1024 257/1024", "0/256 0/256",
+			 "queue of 1 (number 1) does not fit: source 257, destination at most 256");
+	check_capacities("1/1", "1", "queue of 1 differs: source 1/1, destination 1");
+	check_capacities("1/1", "2/2/2", "queue of 1 differs: source 1/1, destination 2/2/2");
+	check_capacities("1/1", "", "queue of 1 differs: source 1/1, destination ");
+	check_capacities("", "1/1", "queue of 1 differs: source , destination 1/1");
+	check_capacities("1/1 x", "2/2 2/2",
+			 "queue of 1 differs: source 1/1 x, destination 2/2 2/2");
+	check_capacities("1/1", "-2/2", "queue of 1 differs: source 1/1, destination -2/2");
+	check_capacities("1/1", "1/18446744073709551616",
+			 "queue of 1 differs: source 1/1, destination 1/18446744073709551616");
+}
+
+static void test_capacities_of_one_side(void **state)
+{
+	g_auto(Pair) pair = pair_new();
+
+	lm_inventory_add_trait(pair.source, "queue of", "1", "8/8", NULL);
+	lm_inventory_add_trait(pair.destination, "queue of", "2", "8/8 9/9", NULL);
+	check_compare(&pair, NULL);
+}
+
 /* A kind and a key must not run into each other. */
 static void test_kind_and_key(void **state)
 {
@@ -201,10 +239,13 @@ static void test_invalid_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_empty),	 TEST(test_same),      TEST(test_differs),
-		TEST(test_labels),	 TEST(test_one_sided), TEST(test_repeated),
-		TEST(test_kind_and_key), TEST(test_many),      TEST(test_one_line),
-		TEST(test_too_long),	 TEST(test_longest),   TEST(test_invalid_text),
+		TEST(test_empty),	 TEST(test_same),
+		TEST(test_differs),	 TEST(test_labels),
+		TEST(test_one_sided),	 TEST(test_repeated),
+		TEST(test_capacities),	 TEST(test_capacities_of_one_side),
+		TEST(test_kind_and_key), TEST(test_many),
+		TEST(test_one_line),	 TEST(test_too_long),
+		TEST(test_longest),	 TEST(test_invalid_text),
 	};
 
 	return cmocka_run_group_tests_name("inventory", tests, NULL, NULL);
