@@ -92,12 +92,18 @@ def copy_ours(images, qemu):
     return sample
 
 
-def copy_stream(images, qemu):
-    """The same, by hand: an overlay, and block-stream."""
+def _boot_with_new(images, qemu):
+    """A guest on disk0, and its new image beside it as the node new."""
     old = images.old()
     vm = _boot(images.bench, qemu, [old])
     vm.monitor.command('blockdev-add', driver='qcow2', node_name='new', backing=None,
                        file={'driver': 'file', 'filename': images.new(old)})
+    return vm
+
+
+def copy_stream(images, qemu):
+    """The same, by hand: an overlay, and block-stream."""
+    vm = _boot_with_new(images, qemu)
     vm.monitor.command('blockdev-snapshot', node='disk0', overlay='new')
     begin = time.time()
     vm.monitor.command('block-stream', job_id='job', device='new')
@@ -108,10 +114,7 @@ def copy_stream(images, qemu):
 
 def copy_mirror(images, qemu):
     """Copied first, and moved then: what stock QEMU's users do."""
-    old = images.old()
-    vm = _boot(images.bench, qemu, [old])
-    vm.monitor.command('blockdev-add', driver='qcow2', node_name='new', backing=None,
-                       file={'driver': 'file', 'filename': images.new(old)})
+    vm = _boot_with_new(images, qemu)
     begin = time.time()
     vm.monitor.command('blockdev-mirror', job_id='job', device='disk0', target='new', sync='full')
     copied = _job_ms(vm, begin, 'BLOCK_JOB_READY')

@@ -167,7 +167,7 @@ static const LmHostOps destination_ops = {
 	.run = host_run,
 };
 
-static void turned_away(LmHop *hop)
+static void warn_refused(LmHop *hop)
 {
 	qemu.warn_report("localhost-migrate: a source was turned away: %s", (const char *)hop->arg);
 }
@@ -233,7 +233,7 @@ static gpointer incoming_worker(gpointer data)
 			lm_operation_hop(op, forget_disks, NULL, 0, NULL);
 		if (outcome != LM_OUTCOME_UNTOUCHED || cancel_asked(op))
 			break;
-		lm_operation_hop(op, turned_away, error->message, 0, NULL);
+		lm_operation_hop(op, warn_refused, error->message, 0, NULL);
 		g_clear_error(&error);
 		renew_session(op);
 		lm_operation_changed(op);
