@@ -22,7 +22,7 @@ void lm_move_journal_clear(LmMoveJournal *journal)
 
 char *lm_move_journal_path(const char *file)
 {
-	return g_strconcat(file, ".moving", NULL);
+	return g_strconcat(file, LM_MOVE_JOURNAL_SUFFIX, NULL);
 }
 
 static char *journal_text(const LmMoveJournal *journal)

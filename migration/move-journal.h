@@ -26,7 +26,9 @@ typedef struct LmMoveJournal {
 void lm_move_journal_clear(LmMoveJournal *journal);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LmMoveJournal, lm_move_journal_clear)
 
-/* "FILE.moving"; the caller frees it. */
+#define LM_MOVE_JOURNAL_SUFFIX ".moving"
+
+/* The file's name with the suffix; the caller frees it. */
 char *lm_move_journal_path(const char *file);
 
 /*

@@ -9,11 +9,14 @@
  */
 #include "steps.h"
 #include "error.h"
+#include "handle.h"
 #include "images.h"
+#include "qemu-img.h"
 #include "recover-disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <move-journal.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -122,27 +125,18 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp)
 /* ------------------------------------------------------------------- making */
 
 /* At @path, which is the disk's file as this process sees it. */
-static gboolean run_qemu_img(const LuDisk *disk, const char *path, GError **errp)
+static gboolean create(const LuDisk *disk, const char *path, GError **errp)
 {
-	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, disk->bytes);
-	g_autofree char *said = NULL;
-	g_autoptr(GError) error = NULL;
+	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, disk->bytes), *said = NULL;
 	const char *const over[] = {
 		"qemu-img", "create",	      "-q", "-u",  "-f", "qcow2", "-b", disk->old_file,
 		"-F",	    disk->old_format, path, bytes, NULL};
 	const char *const alone[] = {"qemu-img", "create", "-q", "-f", "raw", path, bytes, NULL};
-	const gboolean raw = !strcmp(disk->move->format, "raw");
-	int status;
 
-	if (!g_spawn_sync(NULL, (char **)(raw ? alone : over), NULL, G_SPAWN_SEARCH_PATH, NULL,
-			  NULL, NULL, &said, &status, &error))
-		return lu_fail(errp, LU_ERROR_REFUSED,
-			       "%s cannot be made (qemu-img is in the package qemu-utils): %s",
-			       disk->move->file, error->message);
-	if (g_spawn_check_wait_status(status, NULL))
+	if (lu_qemu_img(strcmp(disk->move->format, "raw") ? over : alone, &said, errp))
 		return TRUE;
-	return lu_fail(errp, LU_ERROR_REFUSED, "%s cannot be made: %s", disk->move->file,
-		       g_strchomp(said));
+	g_prefix_error(errp, "%s cannot be made: ", disk->move->file);
+	return FALSE;
 }
 
 static gboolean give(LuUpgrade *up, const char *path, GError **errp)
@@ -152,41 +146,35 @@ static gboolean give(LuUpgrade *up, const char *path, GError **errp)
 	return TRUE;
 }
 
-/* Whether @path was made just now: what was there is not to be taken away again. */
-static gboolean make_empty(const char *path, const char *file, gboolean *made, GError **errp)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-	*made = fd >= 0;
-	if (fd < 0 && errno != EEXIST)
-		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", file);
-	if (fd >= 0)
-		close(fd);
-	return TRUE;
-}
-
-/* It is in the tool's journal before it is in the folder. @file is as the QEMU sees it. */
+/*
+ * It is in the tool's journal before it is in the folder. @file is as the QEMU sees it. *@made: it
+ * was not there, for what was is not to be taken away again.
+ */
 static gboolean make_file(LuUpgrade *up, const char *file, gboolean *made, GError **errp)
 {
 	g_autofree char *path = lu_process_path(up->old, file);
+	g_auto(LuFd) fd = -1;
 
 	*made = FALSE;
 	if (g_access(path, F_OK) == 0)
 		return TRUE;
 	g_ptr_array_add(up->journal->images, g_strdup(file));
-	if (!lu_journal_write(up->journal, errp) || !make_empty(path, file, made, errp))
+	if (!lu_journal_write(up->journal, errp))
 		return FALSE;
-	return !*made || give(up, path, errp);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == EEXIST || lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", file);
+	*made = TRUE;
+	return give(up, path, errp);
 }
 
 static gboolean make_image(LuUpgrade *up, const LuDisk *disk, GError **errp)
 {
 	g_autofree char *path = lu_process_path(up->old, disk->move->file);
-	g_autofree char *journal = g_strconcat(disk->move->file, ".moving", NULL);
+	g_autofree char *journal = lm_move_journal_path(disk->move->file);
 	gboolean made;
 
-	if (!make_file(up, disk->move->file, &made, errp) ||
-	    (made && !run_qemu_img(disk, path, errp)))
+	if (!make_file(up, disk->move->file, &made, errp) || (made && !create(disk, path, errp)))
 		return FALSE;
 	return make_file(up, journal, &made, errp);
 }
@@ -199,6 +187,14 @@ gboolean lu_step_images(LuUpgrade *up, GError **errp)
 	return TRUE;
 }
 
+void lu_remove_empty_journal(const char *path)
+{
+	struct stat st;
+
+	if (g_str_has_suffix(path, LM_MOVE_JOURNAL_SUFFIX) && !g_stat(path, &st) && !st.st_size)
+		g_unlink(path);
+}
+
 /*
  * The new process is gone: nobody uses them. But it may have had the guest before that: what is in
  * an image then is nowhere else.
@@ -208,9 +204,9 @@ void lu_undo_images(LuUpgrade *up)
 	for (guint i = 0; up->journal && up->old && i < up->journal->images->len; i++) {
 		const char *file = up->journal->images->pdata[i];
 		g_autofree char *path = lu_process_path(up->old, file);
-		g_autofree char *journal = g_strconcat(path, ".moving", NULL);
+		g_autofree char *journal = lm_move_journal_path(path);
 
-		if (g_str_has_suffix(file, ".moving")) {
+		if (g_str_has_suffix(file, LM_MOVE_JOURNAL_SUFFIX)) {
 			lu_remove_empty_journal(path);
 		} else if (lu_disk_is_worthless(path)) {
 			g_unlink(path);
@@ -222,14 +218,6 @@ void lu_undo_images(LuUpgrade *up)
 }
 
 /* ------------------------------------------------------------------ copying */
-
-void lu_remove_empty_journal(const char *path)
-{
-	struct stat st;
-
-	if (g_str_has_suffix(path, ".moving") && !g_stat(path, &st) && !st.st_size)
-		g_unlink(path);
-}
 
 gboolean lu_follow_copy(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp)
 {

@@ -9,6 +9,7 @@
 #include "error.h"
 #include "handle.h"
 #include "json.h"
+#include "qemu-img.h"
 #include "qmp.h"
 
 #include <errno.h>
@@ -20,24 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* @out NULL: its standard output is this process's. */
-static gboolean qemu_img(const char *const *argv, char **out, GError **errp)
-{
-	const GSpawnFlags flags = G_SPAWN_SEARCH_PATH | (out ? 0 : G_SPAWN_CHILD_INHERITS_STDIN);
-	g_autofree char *said = NULL;
-	g_autoptr(GError) error = NULL;
-	int status;
-
-	fflush(stdout);
-	if (!g_spawn_sync(NULL, (char **)argv, NULL, flags, NULL, NULL, out, &said, &status,
-			  &error))
-		return lu_fail(errp, LU_ERROR_REFUSED, "%s (qemu-img is in the package qemu-utils)",
-			       error->message);
-	if (g_spawn_check_wait_status(status, NULL))
-		return TRUE;
-	return lu_fail(errp, LU_ERROR_REFUSED, "%s", g_strdelimit(g_strchomp(said), "\n", ' '));
-}
-
 /* Whether the image itself holds anything. */
 static gboolean holds_any(const char *file, gboolean *any, GError **errp)
 {
@@ -46,7 +29,7 @@ static gboolean holds_any(const char *file, gboolean *any, GError **errp)
 	g_autofree char *out = NULL;
 	g_autoptr(JsonNode) map = NULL;
 
-	if (!qemu_img(argv, &out, errp))
+	if (!lu_qemu_img(argv, &out, errp))
 		return FALSE;
 	map = json_from_string(out, NULL);
 	*any = FALSE;
@@ -66,8 +49,8 @@ static gboolean copy_rest(const char *file, gboolean progress, GError **errp)
 				     "-b",	 "",	   file, NULL};
 	g_autofree char *out = NULL;
 
-	return qemu_img(mend, &out, errp) &&
-	       qemu_img(progress ? shown : quietly, progress ? NULL : &out, errp);
+	return lu_qemu_img(mend, &out, errp) &&
+	       lu_qemu_img(progress ? shown : quietly, progress ? NULL : &out, errp);
 }
 
 static gboolean end_pull(const LmMoveJournal *journal, const char *file, gboolean progress,
@@ -100,7 +83,7 @@ static gboolean is_empty_qcow2(const char *file)
 	g_autoptr(JsonNode) map = NULL;
 	gboolean any = FALSE;
 
-	if (!qemu_img(argv, &out, NULL))
+	if (!lu_qemu_img(argv, &out, NULL))
 		return FALSE;
 	map = json_from_string(out, NULL);
 	for (guint i = 0; i < lu_json_length(map); i++)

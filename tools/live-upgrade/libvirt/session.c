@@ -19,6 +19,7 @@
 #include "relay.h"
 #include "steps.h"
 
+#include <move-journal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -259,7 +260,7 @@ static void follow_copy(LuLibvirt *libvirt, const Vm *vm)
 		g_ptr_array_add(result->notes, g_strdup(error->message));
 	for (guint i = 0; i < vm->moves->len; i++) {
 		const LuDiskMove *move = vm->moves->pdata[i];
-		g_autofree char *journal = g_strconcat(move->file, ".moving", NULL);
+		g_autofree char *journal = lm_move_journal_path(move->file);
 
 		lu_remove_empty_journal(journal);
 	}

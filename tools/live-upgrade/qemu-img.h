@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* qemu-img, which is in a package of its own. */
+#ifndef LIVE_UPGRADE_QEMU_IMG_H
+#define LIVE_UPGRADE_QEMU_IMG_H
+
+#include <glib.h>
+
+/*
+ * Runs @argv ("qemu-img" and so on) to its end; what it says on stderr is the error. @out: what it
+ * says on stdout, the caller's; NULL: its stdout is this process's.
+ */
+gboolean lu_qemu_img(const char *const *argv, char **out, GError **errp);
+
+#endif
