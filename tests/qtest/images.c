@@ -88,6 +88,21 @@ const char *image_small_place(LmTest *test, const char *bytes)
 	return path;
 }
 
+char *image_with_bad_sector(LmTest *test, const char *path, guint bad_mib)
+{
+	g_autofree char *rules = lm_test_path(test, "blkdebug");
+	g_autofree char *text = g_strdup_printf("[inject-error]\n"
+						"event = \"read_aio\"\n"
+						"iotype = \"read\"\n"
+						"errno = \"5\"\n"
+						"sector = \"%u\"\n"
+						"once = \"on\"\n",
+						bad_mib << 11);
+
+	assert_true(g_file_set_contents(rules, text, -1, NULL));
+	return g_strdup_printf("blkdebug:%s:%s", rules, path);
+}
+
 gboolean image_has_journal(const char *path)
 {
 	g_autofree char *journal = g_strconcat(path, ".moving", NULL);

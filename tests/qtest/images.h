@@ -24,6 +24,11 @@ gboolean image_is_empty(const char *path, const char *format);
 /* A file system of @bytes of its own ("8M"), in the case's folder; the case's. NULL, and a note,
  * where none may be mounted. */
 const char *image_small_place(LmTest *test, const char *bytes);
+/*
+ * A name for the raw image @path, the caller's: in each QEMU that opens it by this one, the first
+ * read that reaches the byte at @bad_mib MiB fails.
+ */
+char *image_with_bad_sector(LmTest *test, const char *path, guint bad_mib);
 /* Whether FILE.moving says something. */
 gboolean image_has_journal(const char *path);
 

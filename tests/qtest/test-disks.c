@@ -70,19 +70,24 @@ static void moving_free(gpointer opaque)
 	g_free(moving);
 }
 
-/* A guest at work, and where its disk is to go. */
-static Moving *moving_new(LmTest *test, const Layout *layout)
+/* A guest on @disk, and where that is to go. */
+static Moving *moving_of(LmTest *test, LinuxDisk *disk, const Layout *layout)
 {
 	Moving *moving = g_new0(Moving, 1);
 
 	lm_test_cleanup_later(test, moving_free, moving);
-	moving->disk = make_disk(test, layout);
+	moving->disk = disk;
 	moving->options = linux_options(moving->disk, LINUX_APPEND);
 	moving->node = "disk0";
 	moving->to = lm_test_path(test, "new.img");
 	moving->to_format = layout->to;
 	make_target(moving);
 	return moving;
+}
+
+static Moving *moving_new(LmTest *test, const Layout *layout)
+{
+	return moving_of(test, make_disk(test, layout), layout);
 }
 
 static void boot(LmTest *test, Moving *moving)
@@ -365,6 +370,35 @@ static void test_full(LmTest *test, const void *arg)
 	assert_right(moving, moving->b);
 }
 
+/* The old image cannot be read in one place: the guest, which does not read there, goes on. */
+static void test_bad_sector(LmTest *test, const void *arg)
+{
+	Layout layout = {"bad sector", "raw", arg, {.drive = TRUE}};
+	g_autofree char *image = lm_test_path(test, "old.img"), *name = NULL;
+	LinuxDisk *disk;
+	Moving *moving;
+	char *content;
+
+	content = image_make_full(test, image, "raw", DISK_MIB, LINUX_DISK_MIB);
+	name = image_with_bad_sector(test, image, DISK_MIB / 2 + LINUX_DISK_MIB / 2);
+	disk = linux_disk_of(test, name, "raw", layout.how);
+	disk->beyond = content;
+	g_free(disk->raw);
+	disk->raw = lm_test_path(test, "as-raw");
+	moving = moving_of(test, disk, &layout);
+	boot(test, moving);
+	move(test, moving, "");
+	quit(moving->a);
+	wait_state(moving->b, "paused");
+	assert_true(image_has_journal(moving->to));
+	linux_assert_disk_goes_on(moving->b);
+	vm_do(moving->b, "block-job-resume", "{'device': 'moved0'}");
+	wait_state(moving->b, "completed");
+	assert_alone(moving);
+	assert_old_is_closed(moving->b, moving);
+	assert_right(moving, moving->b);
+}
+
 /* What the guest has while it waits for blocks that are not there yet, and what it had before. */
 static void test_latency(LmTest *test, const void *arg)
 {
@@ -400,6 +434,8 @@ static const LmCase cases[] = {
 	LM_CASE(test_two),
 	LM_CASE_ARG(test_full, "raw to qcow2"),
 	LM_CASE_ARG(test_full, "chain to raw"),
+	LM_CASE_ARG(test_bad_sector, "qcow2"),
+	LM_CASE_ARG(test_bad_sector, "raw"),
 	LM_CASE(test_latency),
 	LM_CASE_ARG(test_source_is_killed, "qcow2 to qcow2, iothread"),
 	LM_CASE_ARG(test_destination_is_killed, "raw to qcow2"),
