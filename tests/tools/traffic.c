@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define EVERY_US     10000
+#define EVERY_US     (TRAFFIC_PING_MS * 1000)
 #define PINGS_MAX    20000
 #define CLIENTS_MAX  8
 #define FIRST_MS     20000u

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a Linux guest with lm.net=1 talks to, from this process: an echo server for its stream of
- * TCP (the guest compares what comes back), and a ping every 10 ms. Each function fails the case
- * itself.
+ * TCP (the guest compares what comes back), and a ping every TRAFFIC_PING_MS. Each function fails
+ * the case itself.
  */
 #ifndef LM_TRAFFIC_H
 #define LM_TRAFFIC_H
 
 #include "harness.h"
+
+#define TRAFFIC_PING_MS 10
 
 typedef struct Traffic Traffic;
 
