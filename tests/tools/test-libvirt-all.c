@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* All VMs of a host, some of which are domains of a real libvirt. */
-#include "libvirt-host.h"
+#include "libvirt-domain.h"
 #include "own-host.h"
 
 #include <signal.h>

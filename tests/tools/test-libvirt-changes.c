@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Domains that libvirt changed while they ran: each upgrade begins where the one before ended. */
-#include "libvirt-host.h"
+#include "libvirt-domain.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -3,7 +3,7 @@
  * Under a real libvirt: upgrades that are refused or fail, and tools that are killed at each of
  * their steps. The guest is in one place, libvirt knows it, and its daemon is back.
  */
-#include "libvirt-host.h"
+#include "libvirt-domain.h"
 
 #include <signal.h>
 #include <string.h>

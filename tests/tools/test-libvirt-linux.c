@@ -4,7 +4,7 @@
  * were. It ends by itself, and libvirt sees that it does.
  */
 #include "images.h"
-#include "libvirt-host.h"
+#include "libvirt-domain.h"
 #include "linux-guest.h"
 #include "process.h"
 #include "versions.h"

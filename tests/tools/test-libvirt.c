@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Domains of a real libvirt are upgraded, and its view of them is right afterwards. */
 #include "qemu-live-upgrade-libvirt.h"
-#include "libvirt-host.h"
+#include "libvirt-domain.h"
 #include "libvirt/lu-libvirt.h"
 
 #include <signal.h>
