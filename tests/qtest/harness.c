@@ -43,6 +43,22 @@ char *lm_test_path(const LmTest *test, const char *name)
 	return g_build_filename(test->dir, name, NULL);
 }
 
+char *lm_test_copy(const LmTest *test, const char *from, int mode)
+{
+	g_autofree char *name = g_path_get_basename(from), *content = NULL;
+	g_autofree char *to = lm_test_path(test, name);
+	g_autoptr(GError) error = NULL;
+	gsize length;
+
+	if (g_file_test(to, G_FILE_TEST_EXISTS))
+		return g_steal_pointer(&to);
+	if (g_file_get_contents(from, &content, &length, &error))
+		g_file_set_contents_full(to, content, (gssize)length,
+					 G_FILE_SET_CONTENTS_CONSISTENT, mode, &error);
+	must(error);
+	return g_steal_pointer(&to);
+}
+
 typedef struct Cleanup {
 	GDestroyNotify run;
 	gpointer opaque;

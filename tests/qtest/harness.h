@@ -68,6 +68,11 @@ void lm_test_note(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 /* dir/name; the caller's. */
 char *lm_test_path(const LmTest *test, const char *name);
+/*
+ * The path of a copy of @from in dir, under the same name; the caller's. A file that is there
+ * already stays as it is.
+ */
+char *lm_test_copy(const LmTest *test, const char *from, int mode);
 /* At the end of the case, when its VMs are gone; the last one first. */
 void lm_test_cleanup_later(LmTest *test, GDestroyNotify cleanup, gpointer opaque);
 /* The same for a file outside of dir; takes @path. */

@@ -52,19 +52,6 @@ typedef struct Arg {
 	const Way *way;
 } Arg;
 
-/* A copy that others may read, whatever folder the original is in. */
-static void copy(LmTest *test, const char *path, const char *name)
-{
-	g_autofree char *to = lm_test_path(test, name), *content = NULL;
-	g_autoptr(GError) error = NULL;
-	gsize length;
-
-	if (g_file_get_contents(path, &content, &length, &error))
-		g_file_set_contents_full(to, content, (gssize)length,
-					 G_FILE_SET_CONTENTS_CONSISTENT, 0755, &error);
-	must(error);
-}
-
 /* The VM's files become the user's first. */
 static void make_launcher(LmTest *test, const Confinement *confinement)
 {
@@ -114,11 +101,12 @@ static void assert_share(JsonNode *info, const Arg *arg)
 	}
 }
 
+/* On copies that others may read, whatever folders the originals are in. */
 static Vm *start(LmTest *test, const Arg *arg, const Vm *source)
 {
 	g_autofree char *launcher = lm_test_path(test, "launcher");
-	g_autofree char *plugin = lm_test_path(test, "plugin.so");
-	g_autofree char *payload = lm_test_path(test, "payload.elf");
+	g_autofree char *plugin = lm_test_copy(test, lm_test_env("LM_PLUGIN"), 0644);
+	g_autofree char *payload = lm_test_copy(test, lm_test_env("LM_PAYLOAD"), 0644);
 	const VmOptions options = {
 		.binary = launcher,
 		.plugin = plugin,
@@ -139,8 +127,6 @@ static void test_way(LmTest *test, const void *opaque)
 	g_autoptr(JsonNode) info = NULL;
 	Vm *source, *destination;
 
-	copy(test, lm_test_env("LM_PLUGIN"), "plugin.so");
-	copy(test, lm_test_env("LM_PAYLOAD"), "payload.elf");
 	make_launcher(test, arg->confinement);
 	source = start(test, arg, NULL);
 	destination = start(test, arg, source);

@@ -22,21 +22,9 @@ static void add_option(Vm *vm, const char *name, const char *value)
 /* Within a root only the case's folder is shared: what else QEMU reads goes there. */
 static char *visible(Vm *vm, const VmOptions *options, const char *path)
 {
-	g_autofree char *name = NULL, *copy = NULL, *content = NULL;
-	g_autoptr(GError) error = NULL;
-	gsize length;
-
 	if (!options->root || !path || !*path)
 		return g_strdup(path);
-	name = g_path_get_basename(path);
-	copy = lm_test_path(vm->test, name);
-	if (!g_file_test(copy, G_FILE_TEST_EXISTS)) {
-		if (g_file_get_contents(path, &content, &length, &error))
-			g_file_set_contents_full(copy, content, length,
-						 G_FILE_SET_CONTENTS_CONSISTENT, 0755, &error);
-		must(error);
-	}
-	return g_steal_pointer(&copy);
+	return lm_test_copy(vm->test, path, 0644);
 }
 
 static const char *either(const char *first, const char *second)

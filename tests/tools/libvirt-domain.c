@@ -22,23 +22,6 @@ static void end_domain(gpointer name)
 	g_free(name);
 }
 
-/* QEMU's user must get there. */
-static char *copy_into(LmTest *test, const char *from)
-{
-	g_autofree char *name = g_path_get_basename(from), *content = NULL;
-	g_autoptr(GError) error = NULL;
-	char *path = lm_test_path(test, name);
-	gsize length;
-
-	if (g_file_test(path, G_FILE_TEST_EXISTS))
-		return path;
-	if (g_file_get_contents(from, &content, &length, &error))
-		g_file_set_contents_full(path, content, length, G_FILE_SET_CONTENTS_CONSISTENT,
-					 0755, &error);
-	must(error);
-	return path;
-}
-
 /* @os: of the element, and what may follow it. */
 static char *describe_domain(const Domain *domain, guint memory_mib, const char *os,
 			     const char *serial, const char *devices)
@@ -58,12 +41,12 @@ static Domain *new_domain(LmTest *test, const char *name)
 	Domain *domain = g_new0(Domain, 1);
 	g_autofree char *log = g_strdup_printf("%s.log", name);
 
-	chmod(test->dir, 0755);
+	chmod(test->dir, 0755); /* QEMU's user must get there */
 	domain->test = test;
 	domain->name = g_strdup(name);
 	domain->emulator = tool_qemu();
 	domain->serial_path = lm_test_path(test, log);
-	domain->plugin = copy_into(test, lm_test_env("LM_PLUGIN"));
+	domain->plugin = lm_test_copy(test, lm_test_env("LM_PLUGIN"), 0644);
 	lm_test_cleanup_later(test, domain_free, domain);
 	return domain;
 }
@@ -98,8 +81,8 @@ static void start_linux(const Domain *domain, const char *options, const char *m
 			const char *devices)
 {
 	LmTest *test = domain->test;
-	g_autofree char *kernel = copy_into(test, lm_test_env("LM_VMLINUZ"));
-	g_autofree char *initrd = copy_into(test, lm_test_env("LM_INITRAMFS"));
+	g_autofree char *kernel = lm_test_copy(test, lm_test_env("LM_VMLINUZ"), 0644);
+	g_autofree char *initrd = lm_test_copy(test, lm_test_env("LM_INITRAMFS"), 0644);
 	g_autofree char *os = g_strdup_printf(
 		"<kernel>%s</kernel><initrd>%s</initrd><cmdline>console=ttyS0 quiet panic=-1 "
 		"tsc=reliable no_timer_check mitigations=off nokaslr lm.mib=64 %s</cmdline></os>%s",
@@ -144,7 +127,7 @@ Domain *domain_start(LmTest *test, const char *name, const char *devices)
 	g_autoptr(GError) error = NULL;
 	Domain *domain;
 
-	payload = copy_into(test, lm_test_env("LM_PAYLOAD"));
+	payload = lm_test_copy(test, lm_test_env("LM_PAYLOAD"), 0644);
 	os = g_strdup_printf("<kernel>%s</kernel><cmdline>rate=4 mib=40</cmdline>", payload);
 	domain = domain_start_os(test, name, 64, os, devices);
 	serial_wait_beats(domain->serial_path, 2, LM_WAIT_MS, NULL, &error);

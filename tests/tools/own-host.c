@@ -49,14 +49,8 @@ static void uninstall(gpointer path)
 
 void own_host_install(LmTest *test)
 {
-	g_autofree char *copy = lm_test_path(test, "installed"), *content = NULL;
-	g_autoptr(GError) error = NULL;
-	gsize length;
+	g_autofree char *copy = lm_test_copy(test, tool_qemu(), 0755);
 
-	if (g_file_get_contents(tool_qemu(), &content, &length, &error))
-		g_file_set_contents_full(copy, content, length, G_FILE_SET_CONTENTS_CONSISTENT,
-					 0755, &error);
-	must(error);
 	assert_int_equal(mount(copy, tool_qemu(), NULL, MS_BIND, NULL), 0);
 	lm_test_cleanup_later(test, uninstall, g_strdup(tool_qemu()));
 }

@@ -335,17 +335,13 @@ static void test_refusals(LmTest *test, const void *arg)
 /* Somebody who may run the tool, and is not root. */
 static void test_not_root(LmTest *test, const void *arg)
 {
-	g_autofree char *tool = lm_test_path(test, "tool"), *content = NULL;
+	g_autofree char *tool = lm_test_copy(test, lm_test_env("LM_TOOL"), 0755);
 	g_autofree char *setpriv = g_find_program_in_path("setpriv");
 	const char *argv[] = {setpriv,	   "--reuid", "65534", "--clear-groups", tool, "--json",
 			      "--libvirt", "lm-any",  NULL};
 	g_auto(Run) run = {0};
-	gsize length;
 
 	chmod(test->dir, 0755);
-	assert_true(g_file_get_contents(lm_test_env("LM_TOOL"), &content, &length, NULL));
-	assert_true(g_file_set_contents_full(tool, content, length, G_FILE_SET_CONTENTS_CONSISTENT,
-					     0755, NULL));
 	tool_run_argv(test, &run, argv, NULL);
 	assert_refused(&run, "only root may upgrade domains of libvirt, and this is user 65534");
 }

@@ -107,29 +107,18 @@ static void test_namespaces(LmTest *test, const void *arg)
 	assert_int_equal(lu_running_peer_of(monitor), run.new_pid);
 }
 
-/* The user is nobody, who must get at the plugin, the guest and the folder. */
-static char *copy_in(LmTest *test, const char *path, const char *name)
-{
-	g_autofree char *content = NULL;
-	char *copy = lm_test_path(test, name);
-	gsize length;
-
-	assert_true(g_file_get_contents(path, &content, &length, NULL));
-	assert_true(g_file_set_contents_full(copy, content, length, 0, 0755, NULL));
-	return copy;
-}
-
 #define AS_NOBODY "setpriv --reuid 65534 --regid 65534 --clear-groups "
 
+/* The user is nobody, who must get at the plugin, the guest and the folder. */
 static Vm *vm_of_nobody(LmTest *test, char **plugin)
 {
-	g_autofree char *kernel = copy_in(test, lm_test_env("LM_PAYLOAD"), "payload.elf");
+	g_autofree char *kernel = lm_test_copy(test, lm_test_env("LM_PAYLOAD"), 0644);
 	g_autofree char *script =
 		tool_script(test, "qemu", "exec " AS_NOBODY "%s \"$@\"\n", tool_qemu());
 	g_autofree char *serial = lm_test_path(test, "nobody.serial");
 	VmOptions options = plain;
 
-	*plugin = copy_in(test, lm_test_env("LM_PLUGIN"), "localhost-migrate.so");
+	*plugin = lm_test_copy(test, lm_test_env("LM_PLUGIN"), 0644);
 	assert_int_equal(chown(test->dir, 65534, 65534), 0);
 	assert_true(g_file_set_contents(serial, "", 0, NULL));
 	assert_int_equal(chown(serial, 65534, 65534), 0);
@@ -175,11 +164,14 @@ static void test_root_for_nobody(LmTest *test, const void *arg)
 static void test_nobody_for_nobody(LmTest *test, const void *arg)
 {
 	g_autofree char *plugin = NULL, *tool = NULL, *script = NULL;
+	g_autofree char *runtime = lm_test_path(test, "run");
 	Vm *vm = vm_of_nobody(test, &plugin);
-	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", test->dir, TRUE);
+	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", runtime, TRUE);
 	g_auto(Run) run = {0};
 
-	tool = copy_in(test, lm_test_env("LM_TOOL"), "tool");
+	assert_int_equal(mkdir(runtime, 0700), 0);
+	assert_int_equal(chown(runtime, 65534, 65534), 0);
+	tool = lm_test_copy(test, lm_test_env("LM_TOOL"), 0755);
 	script = tool_script(test, "as-nobody", "exec " AS_NOBODY "%s \"$@\"\n", tool);
 	tool_run_argv(test, &run,
 		      (const char *const[]){script, "--json", "--qmp", vm->qmp_path, "--binary",
@@ -192,7 +184,7 @@ static void test_nobody_for_nobody(LmTest *test, const void *arg)
 static void test_nobody_for_root(LmTest *test, const void *arg)
 {
 	Vm *vm = tool_vm(test, &plain);
-	g_autofree char *tool = copy_in(test, lm_test_env("LM_TOOL"), "tool"), *script = NULL;
+	g_autofree char *tool = lm_test_copy(test, lm_test_env("LM_TOOL"), 0755), *script = NULL;
 	g_auto(GStrv) envp = g_environ_setenv(g_get_environ(), "XDG_RUNTIME_DIR", "/tmp", TRUE);
 	g_autofree char *pid = g_strdup_printf("%d", (int)vm->pid);
 	g_auto(Run) run = {0};
