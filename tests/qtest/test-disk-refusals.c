@@ -22,11 +22,6 @@ typedef struct Fixture {
 	char *uri;
 } Fixture;
 
-static char *path_of(LmTest *test, const char *name)
-{
-	return lm_test_path(test, name);
-}
-
 static void add(Fixture *f, const char *format, ...) G_GNUC_PRINTF(2, 3);
 static void add(Fixture *f, const char *format, ...)
 {
@@ -41,7 +36,7 @@ static void add(Fixture *f, const char *format, ...)
 static void add_disk(Fixture *f, const char *name, const char *options)
 {
 	g_autofree char *file = g_strconcat(name, ".img", NULL);
-	g_autofree char *path = path_of(f->test, file);
+	g_autofree char *path = lm_test_path(f->test, file);
 
 	add(f, "-drive");
 	add(f, "if=none,id=%s,file=%s%s", name, path, options);
@@ -83,10 +78,10 @@ static void start(Fixture *f, const char *destination_fault)
 static Fixture *plain(LmTest *test, const char *destination_fault, char **to)
 {
 	Fixture *f = fixture_new(test);
-	g_autofree char *from = path_of(test, "disk.img");
+	g_autofree char *from = lm_test_path(test, "disk.img");
 
 	image_make(from, "raw", MIB);
-	*to = path_of(test, "new.img");
+	*to = lm_test_path(test, "new.img");
 	image_make_over(*to, from, "raw");
 	add_disk(f, "disk", ",format=raw");
 	start(f, destination_fault);
@@ -155,7 +150,8 @@ static void test_argument(LmTest *test, const void *arg)
 		 "two disks are to move to /f"},
 	};
 	Fixture *f = fixture_new(test);
-	g_autofree char *first = path_of(test, "disk.img"), *second = path_of(test, "second.img");
+	g_autofree char *first = lm_test_path(test, "disk.img"),
+			*second = lm_test_path(test, "second.img");
 
 	image_make(first, "raw", MIB);
 	image_make(second, "raw", MIB);
@@ -194,9 +190,9 @@ static void make_secret_disk(LmTest *test, const char *path)
 
 static void make_special_disks(LmTest *test)
 {
-	g_autofree char *ro = path_of(test, "ro.img"), *snap = path_of(test, "snap.img");
-	g_autofree char *bitmap = path_of(test, "bitmap.img");
-	g_autofree char *secret = path_of(test, "secret.img");
+	g_autofree char *ro = lm_test_path(test, "ro.img"), *snap = lm_test_path(test, "snap.img");
+	g_autofree char *bitmap = lm_test_path(test, "bitmap.img");
+	g_autofree char *secret = lm_test_path(test, "secret.img");
 	const char *const snapshot[] = {"qemu-img", "snapshot", "-c", "one", snap, NULL};
 	const char *const add_bitmap[] = {"qemu-img", "bitmap", "--add", "-f",
 					  "qcow2",    bitmap,	"map",	 NULL};
@@ -212,7 +208,7 @@ static void make_special_disks(LmTest *test)
 static void test_disk(LmTest *test, const void *arg)
 {
 	Fixture *f = fixture_new(test);
-	g_autofree char *to = path_of(test, "new.img");
+	g_autofree char *to = lm_test_path(test, "new.img");
 
 	make_special_disks(test);
 	image_make(to, "raw", MIB);
@@ -236,11 +232,11 @@ static void test_disk(LmTest *test, const void *arg)
 
 static void refuse_other_images(Fixture *f, const char *from, const char *to)
 {
-	g_autofree char *none = path_of(f->test, "none.img"),
-			*alone = path_of(f->test, "alone.img");
-	g_autofree char *large = path_of(f->test, "large.img");
-	g_autofree char *foreign = path_of(f->test, "foreign.img");
-	g_autofree char *link_to = path_of(f->test, "link.img");
+	g_autofree char *none = lm_test_path(f->test, "none.img"),
+			*alone = lm_test_path(f->test, "alone.img");
+	g_autofree char *large = lm_test_path(f->test, "large.img");
+	g_autofree char *foreign = lm_test_path(f->test, "foreign.img");
+	g_autofree char *link_to = lm_test_path(f->test, "link.img");
 
 	refuse(f, "disk", none, "", "there is no such file; \"qemu-img create\" makes it");
 	refuse(f, "disk", f->test->dir, "", "Is a directory");
@@ -281,7 +277,7 @@ static void refuse_old_journal(Fixture *f, const char *to)
 
 static void test_image(LmTest *test, const void *arg)
 {
-	g_autofree char *to = NULL, *from = path_of(test, "disk.img");
+	g_autofree char *to = NULL, *from = lm_test_path(test, "disk.img");
 	Fixture *f = plain(test, NULL, &to);
 
 	refuse_other_images(f, from, to);
@@ -293,7 +289,7 @@ static void test_image(LmTest *test, const void *arg)
 static void test_no_room(LmTest *test, const void *arg)
 {
 	Fixture *f = fixture_new(test);
-	g_autofree char *from = path_of(test, "disk.img"), *to = NULL;
+	g_autofree char *from = lm_test_path(test, "disk.img"), *to = NULL;
 	g_autofree char *bytes = g_malloc(MIB << 20);
 	const char *place = image_small_place(test, "2M");
 
