@@ -115,6 +115,18 @@ Vm *tool_vm(LmTest *test, const VmOptions *options)
 	return vm;
 }
 
+static void note_run(const char *program, const Run *run)
+{
+	g_autofree char *name = g_path_get_basename(program);
+	const char *said = strrchr(g_strchomp(run->err), '\n');
+
+	said = said ? said + 1 : run->err;
+	lm_test_note("%s: status %d%s%s", name, run->status, *said ? ", " : "", said);
+	if (qmp_str(run->report, "error"))
+		lm_test_note("%s: %s", qmp_str(run->report, "outcome"),
+			     qmp_str(run->report, "error"));
+}
+
 void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 {
 	g_autoptr(GError) error = NULL;
@@ -128,10 +140,7 @@ void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 	run->new_pid = run->report && JSON_NODE_HOLDS_OBJECT(run->report)
 			       ? (pid_t)qmp_int(run->report, "new-pid")
 			       : -1;
-	lm_test_note("%s: %d %s", argv[1], run->status, g_strchomp(run->err));
-	if (run->new_pid >= 0 && qmp_str(run->report, "error"))
-		lm_test_note("%s: %s", qmp_str(run->report, "outcome"),
-			     qmp_str(run->report, "error"));
+	note_run(argv[0], run);
 }
 
 void tool_run(LmTest *test, Run *run, const char *fault, ...)
