@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "guest.h"
 
-enum { MESSAGE_WORDS = 128, MESSAGE_BYTES = MESSAGE_WORDS * 8, PATIENCE_S = 2, PAUSE_US = 5000 };
+enum { MESSAGE_WORDS = 128, MESSAGE_BYTES = MESSAGE_WORDS * 8, PAUSE_US = 5000 };
 
 static const char interface[] = "eth0", address[] = "10.0.2.15", netmask[] = "255.255.255.0",
 		  server[] = "10.0.2.100";
@@ -65,7 +65,7 @@ bool net_init(void)
 static int server_connect(void)
 {
 	struct sockaddr_in in = socket_address(server, echo_port);
-	struct timeval patience = {.tv_sec = PATIENCE_S};
+	struct timeval patience = {.tv_sec = (time_t)guest_options.net_s};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)

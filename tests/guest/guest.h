@@ -22,6 +22,7 @@ struct guest_options {
 	uint64_t memory_mib; /* 0: 60 % of what there is */
 	uint64_t dirty_percent;
 	uint64_t disk_mib;
+	uint64_t net_s; /* after so long without an echo a connection is of no use */
 	bool disk, fs, net, fast, acpi; /* fs: the disk is a file of virtiofs */
 };
 

@@ -22,7 +22,7 @@
 
 enum { BEAT_MS = 100, ERROR_LINES = 100, LINE_BYTES = 256, DEVICE_WAIT_MS = 5000 };
 
-struct guest_options guest_options = {.dirty_percent = 20, .disk_mib = 64};
+struct guest_options guest_options = {.dirty_percent = 20, .disk_mib = 64, .net_s = 2};
 struct guest_counters guest_counters;
 atomic_bool guest_stopping;
 
@@ -136,6 +136,7 @@ static void option_take(const char *word)
 		{"lm.disk=", NULL, &guest_options.disk},
 		{"lm.fs=", NULL, &guest_options.fs},
 		{"lm.net=", NULL, &guest_options.net},
+		{"lm.net_s=", &guest_options.net_s, NULL},
 		{"lm.fast=", NULL, &guest_options.fast},
 		{"lm.acpi=", NULL, &guest_options.acpi},
 	};

@@ -24,10 +24,13 @@
 
 #define GUEST "10.0.2.15"
 #define HOST  "10.0.2.100"
-/* What guests are told: as LINUX_APPEND, without a disk. */
+/*
+ * What guests are told: as LINUX_APPEND, without a disk, and with patience: what is lost of a
+ * stream passt sends again after 2 s.
+ */
 #define APPEND                                                                                     \
 	"console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check mitigations=off nokaslr "        \
-	"lm.mib=64 lm.net=1"
+	"lm.mib=64 lm.net=1 lm.net_s=8"
 #define TAP    "tap,id=n0,ifname=lmtap0"
 #define NIC    "virtio-net-pci,netdev=n0,romfile="
 #define NIC_MQ NIC ",mq=on,vectors=6"
