@@ -88,11 +88,13 @@ static guint64 address_bytes(void)
 
 int lm_limits_check_memory(GError **errp)
 {
-	const guint64 used = address_bytes();
 	struct rlimit limit;
+	guint64 used;
 
-	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
-	    limit.rlim_cur >= used + ADDRESS_BYTES)
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return 0;
+	used = address_bytes();
+	if (limit.rlim_cur >= used + ADDRESS_BYTES)
 		return 0;
 	return lm_fail(errp, LM_ERROR_REFUSED, ENOMEM,
 		       "%llu bytes of address space are needed over the %" G_GUINT64_FORMAT
