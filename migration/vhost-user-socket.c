@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "local/rights.h"
+
 void lm_vhost_user_message_clear(LmVhostUserMessage *message)
 {
 	for (guint i = 0; i < message->fd_count; i++)
@@ -31,26 +33,11 @@ static int wait_for(int fd, short events, gint64 end_us)
 	}
 }
 
-static void put_fds(struct msghdr *msg, void *control, const int *fds, guint count)
-{
-	struct cmsghdr *cmsg;
-
-	if (!count)
-		return;
-	msg->msg_control = control;
-	msg->msg_controllen = CMSG_SPACE(count * sizeof(int));
-	cmsg = CMSG_FIRSTHDR(msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
-}
-
 int lm_vhost_user_send(int fd, const LmVhostUserMessage *message, guint deadline_ms)
 {
 	const gint64 end_us = g_get_monotonic_time() + deadline_ms * G_GINT64_CONSTANT(1000);
 	const gsize bytes = sizeof(message->header) + message->header.size;
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(message->fds))] = {0};
+	LM_RIGHTS(control, LM_VHOST_USER_FDS_MAX);
 	gsize done = 0;
 
 	while (done < bytes) {
@@ -61,7 +48,7 @@ int lm_vhost_user_send(int fd, const LmVhostUserMessage *message, guint deadline
 
 		if (rc < 0)
 			return rc;
-		put_fds(&msg, control, message->fds, done ? 0 : message->fd_count);
+		lm_rights_attach(&msg, control, message->fds, done ? 0 : message->fd_count);
 		sent = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
@@ -70,34 +57,9 @@ int lm_vhost_user_send(int fd, const LmVhostUserMessage *message, guint deadline
 	return 0;
 }
 
-static int take_fds(struct msghdr *msg, LmVhostUserMessage *message)
-{
-	int rc = 0;
-
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
-		guint count;
-
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (guint i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
-			if (message->fd_count < LM_VHOST_USER_FDS_MAX) {
-				message->fds[message->fd_count++] = fd;
-			} else {
-				close(fd);
-				rc = -EPROTO;
-			}
-		}
-	}
-	return rc;
-}
-
 static int receive_bytes(int fd, void *to, gsize bytes, LmVhostUserMessage *message, gint64 end_us)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(message->fds))];
+	LM_RIGHTS(control, LM_VHOST_USER_FDS_MAX);
 	gsize done = 0;
 
 	while (done < bytes) {
@@ -116,7 +78,8 @@ static int receive_bytes(int fd, void *to, gsize bytes, LmVhostUserMessage *mess
 			return -EPIPE;
 		if (got < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
-		if (got > 0 && take_fds(&msg, message) < 0)
+		if (got > 0 &&
+		    !lm_rights_take(&msg, message->fds, &message->fd_count, LM_VHOST_USER_FDS_MAX))
 			return -EPROTO;
 		done += MAX(got, 0);
 	}

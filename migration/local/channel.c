@@ -20,13 +20,9 @@
 
 #include "error.h"
 #include "fault.h"
+#include "rights.h"
 
 #define BUFFER_BYTES (256u << 10)
-
-typedef union FdControl {
-	char bytes[CMSG_SPACE(LM_WIRE_FDS_MAX * sizeof(int))];
-	struct cmsghdr align;
-} FdControl;
 
 /* --------------------------------------------------------------- messages */
 
@@ -102,22 +98,6 @@ static int send_bytes(int socket_fd, const LmWait *wait, const guint8 *bytes, gs
 	return 0;
 }
 
-static void attach_fds(struct msghdr *msg, FdControl *control, const int *fds, guint fd_count)
-{
-	struct cmsghdr *cmsg;
-
-	if (fd_count == 0)
-		return;
-	memset(control, 0, sizeof(*control));
-	msg->msg_control = control->bytes;
-	msg->msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-	cmsg = CMSG_FIRSTHDR(msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-	memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
-}
-
 static int check_sendable(const char *name, guint length, guint fd_count, GError **errp)
 {
 	if (length > LM_WIRE_PAYLOAD_MAX) {
@@ -159,7 +139,7 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 	guint8 bytes[LM_WIRE_HEADER_BYTES];
 	struct iovec iov = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	FdControl control;
+	LM_RIGHTS(control, LM_WIRE_FDS_MAX);
 	gssize n;
 	int ret;
 
@@ -167,7 +147,7 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 	if (ret < 0)
 		return ret;
 	lm_wire_header_encode(bytes, &header);
-	attach_fds(&msg, &control, fds, fd_count);
+	lm_rights_attach(&msg, control, fds, fd_count);
 	if (lm_fault_cuts())
 		return send_half(socket_fd, &msg, payload, what, errp);
 	n = send_some(socket_fd, wait, &msg, what, errp);
@@ -182,52 +162,27 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 
 /* -------------------------------------------------------------- receiving */
 
-/* Moves the descriptors of @msg to @message; FALSE if they are too many (those are closed). */
-static gboolean keep_fds(struct msghdr *msg, LmMessage *message)
-{
-	gboolean fit = TRUE;
-
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
-		guint count;
-
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (guint i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
-			if (message->fd_count < LM_WIRE_FDS_MAX) {
-				message->fds[message->fd_count++] = fd;
-			} else {
-				close_fd(fd);
-				fit = FALSE;
-			}
-		}
-	}
-	return fit;
-}
-
 /* One recvmsg that made progress: its bytes (> 0) or -errno. Keeps descriptors if @message. */
 static gssize receive_some(int socket_fd, const LmWait *wait, guint8 *bytes, gsize length,
 			   LmMessage *message, const char *what, GError **errp)
 {
 	for (;;) {
 		struct iovec iov = {.iov_base = bytes, .iov_len = length};
-		FdControl control;
+		LM_RIGHTS(control, LM_WIRE_FDS_MAX);
 		struct msghdr msg = {
 			.msg_iov = &iov,
 			.msg_iovlen = 1,
-			.msg_control = message ? control.bytes : NULL,
-			.msg_controllen = message ? sizeof(control.bytes) : 0,
+			.msg_control = message ? control : NULL,
+			.msg_controllen = message ? sizeof(control) : 0,
 		};
 		const gssize n = recvmsg(socket_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		guint none = 0;
 		int ret;
 
 		if (n >= 0) {
-			const gboolean fit = !message || keep_fds(&msg, message);
-
-			if (!fit || (msg.msg_flags & MSG_CTRUNC)) {
+			if (!lm_rights_take(&msg, message ? message->fds : NULL,
+					    message ? &message->fd_count : &none,
+					    message ? LM_WIRE_FDS_MAX : 0)) {
 				return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 					       "unexpected or too many descriptors came with %s, "
 					       "or this process can have no more",
