@@ -199,7 +199,7 @@ static void wait_beats(const Domain *domain, guint beats)
 static void test_move_disk(LmTest *test, const void *arg)
 {
 	const char *name = "lm-move";
-	MovingDisk *moving = start_with_disk(test, name, arg);
+	MovingDisk *moving = start_with_disk(test, name, "");
 	const pid_t old = domain_pid(moving->domain);
 	g_auto(Run) run = {0}, again = {0};
 
@@ -223,12 +223,36 @@ static void test_move_disk(LmTest *test, const void *arg)
 	wait_beats(moving->domain, 5);
 }
 
+/* Somebody has written another image into the definition, for the next start. */
+static void test_move_disk_defined_anew(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-anew", "");
+	const char *name = moving->domain->name;
+	const pid_t old = domain_pid(moving->domain);
+	g_autofree char *xml = virsh(test, "dumpxml", name, "--inactive", NULL);
+	g_autofree char *path = lm_test_path(test, "anew.xml"), *now = NULL, *next = NULL;
+	g_autoptr(GString) text = g_string_new(xml);
+	g_auto(Run) run = {0};
+
+	g_string_replace(text, moving->old, "/elsewhere.img", 0);
+	assert_true(g_file_set_contents(path, text->str, -1, NULL));
+	virsh_do(test, "define", path, NULL);
+	domain_upgrade(moving->domain, &run, NULL, moving->option, NULL);
+	domain_assert_upgraded(moving->domain, &run, old);
+	now = virsh(test, "dumpxml", name, NULL);
+	next = virsh(test, "dumpxml", name, "--inactive", NULL);
+	assert_contains(now, moving->new);
+	assert_contains(next, "/elsewhere.img");
+	assert_null(strstr(next, moving->new));
+}
+
 /* The guest stays, and libvirt's files say the old image. */
 static void test_move_disk_fails(LmTest *test, const void *arg)
 {
 	MovingDisk *moving = start_with_disk(test, "lm-stays", "");
 	const pid_t old = domain_pid(moving->domain);
-	g_auto(Run) run = {0}, none = {0};
+	g_autofree char *raw = g_strconcat(moving->option, ",format=raw", NULL);
+	g_auto(Run) run = {0}, none = {0}, incomplete = {0};
 
 	domain_upgrade(moving->domain, &run, "staged:fail", moving->option, NULL);
 	assert_true(run.status == 2 || run.status == 3);
@@ -238,15 +262,19 @@ static void test_move_disk_fails(LmTest *test, const void *arg)
 	domain_upgrade(moving->domain, &none, NULL, "--move-disk=vdz=/new.img", NULL);
 	assert_int_equal(none.status, 2);
 	assert_contains(qmp_str(none.report, "error"), "is called vdz");
+	domain_upgrade(moving->domain, &incomplete, NULL, raw, NULL);
+	assert_int_equal(incomplete.status, 2);
+	assert_contains(qmp_str(incomplete.report, "error"), "cannot move to the raw image");
+	assert_int_not_equal(access(moving->new, F_OK), 0);
 	domain_assert_clean(moving->domain);
 }
 
 int main(int argc, char **argv)
 {
 	static const LmCase cases[] = {
-		LM_CASE(test_console),		 LM_CASE(test_shutdown),
-		LM_CASE_ARG(test_move_disk, ""), LM_CASE_ARG(test_move_disk, ",format=raw"),
-		LM_CASE(test_move_disk_fails),	 LM_CASE(test_virtiofs),
+		LM_CASE(test_console),	       LM_CASE(test_shutdown),
+		LM_CASE(test_move_disk),       LM_CASE(test_move_disk_defined_anew),
+		LM_CASE(test_move_disk_fails), LM_CASE(test_virtiofs),
 	};
 	const char *missing = linux_missing();
 	g_autofree char *why = NULL;

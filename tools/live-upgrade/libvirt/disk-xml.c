@@ -187,7 +187,15 @@ static gboolean save(xmlDoc *doc, const char *path, GError **errp)
 	return ok || lu_fail(errp, LU_ERROR_REFUSED, "%s", error->message);
 }
 
-/* A disk that the next start would not have is nobody's concern. */
+static gboolean has_image(xmlNode *element, const char *file)
+{
+	g_autofree char *path = child_attribute(element, "source", "file");
+	g_autofree char *device = child_attribute(element, "source", "dev");
+
+	return !g_strcmp0(path ? path : device, file);
+}
+
+/* A disk that the next start would not have, or in another image, is nobody's concern. */
 static gboolean move_in(const LuStatus *status, GPtrArray *disks, xmlDoc *doc, GError **errp)
 {
 	for (guint i = 0; i < disks->len; i++) {
@@ -199,7 +207,8 @@ static gboolean move_in(const LuStatus *status, GPtrArray *disks, xmlDoc *doc, G
 			return FALSE;
 		target = child_attribute(running, "target", "dev");
 		element = find_disk(doc, "/domain/devices", "target", "dev", target);
-		if (element && !set_image(element, disk, errp))
+		if (element && has_image(element, disk->old_file) &&
+		    !set_image(element, disk, errp))
 			return FALSE;
 	}
 	return TRUE;

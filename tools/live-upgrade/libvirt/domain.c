@@ -252,6 +252,20 @@ void lu_domain_free(LuDomain *domain)
 	g_free(domain);
 }
 
+/*
+ * Until all is copied to a raw image the old one is the disk. Whichever of them the definition
+ * names meanwhile, a guest that ended at some moment would be started from the wrong one.
+ */
+static gboolean check_format(const LuDiskMove *move, GError **errp)
+{
+	return strcmp(move->format, "raw") ||
+	       lu_fail(errp, LU_ERROR_REFUSED,
+		       "disk %s cannot move to the raw image %s under libvirt, which would start a "
+		       "guest that ends before all is copied from an incomplete one; "
+		       "format=qcow2 can",
+		       move->disk, move->file);
+}
+
 /* A disk may be called as libvirt calls it, by its target. */
 GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **errp)
 {
@@ -260,6 +274,9 @@ GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **err
 
 	if (!status)
 		return NULL;
+	for (guint i = 0; i < asked->len; i++)
+		if (!check_format(asked->pdata[i], errp))
+			return NULL;
 	moves = lu_disk_moves_new();
 	for (guint i = 0; i < asked->len; i++) {
 		const LuDiskMove *move = asked->pdata[i];

@@ -54,8 +54,8 @@ gboolean lu_status_succeed(LuStatus *status, const LuSuccession *succession,
 /* Each of @disks (LuDisk) is in its new image alone, which libvirt would have named so itself. */
 gboolean lu_status_move_disks(LuStatus *status, GPtrArray *disks, GError **errp);
 /*
- * The definition that the domain is started from next, in the file @path, with the same change,
- * written to @temporary. @status says which disk is which.
+ * The definition that the domain is started from next, in the file @path, with the same change
+ * where it names the same old images, written to @temporary. @status says which disk is which.
  */
 gboolean lu_status_move_config(const LuStatus *status, GPtrArray *disks, const char *path,
 			       const char *temporary, GError **errp);
