@@ -10,6 +10,7 @@
 #include "versions.h"
 #include "virtiofsd.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -139,7 +140,9 @@ static void moving_free(gpointer opaque)
 	g_free(moving);
 }
 
-static MovingDisk *start_with_disk(LmTest *test, const char *name, const char *more)
+/* @beneath: an element that says of the definition's disk what is beneath it, or "". */
+static MovingDisk *start_with_disk(LmTest *test, const char *name, const char *more,
+				   const char *beneath)
 {
 	MovingDisk *moving = g_new0(MovingDisk, 1);
 	g_autofree char *devices = NULL, *content = NULL;
@@ -150,9 +153,9 @@ static MovingDisk *start_with_disk(LmTest *test, const char *name, const char *m
 	moving->option = g_strdup_printf("--move-disk=vda=%s%s", moving->new, more);
 	content = image_make_full(test, moving->old, "qcow2", DISK_MIB, LINUX_DISK_MIB);
 	devices = g_strdup_printf("<disk type='file' device='disk'><driver name='qemu' "
-				  "type='qcow2'/><source file='%s'/><target dev='vda' "
+				  "type='qcow2'/><source file='%s'/>%s<target dev='vda' "
 				  "bus='virtio'/></disk>\n",
-				  moving->old);
+				  moving->old, beneath);
 	moving->domain = domain_start_linux(test, name, "lm.disk=1 lm.disk_mib=32", devices);
 	return moving;
 }
@@ -199,7 +202,7 @@ static void wait_beats(const Domain *domain, guint beats)
 static void test_move_disk(LmTest *test, const void *arg)
 {
 	const char *name = "lm-move";
-	MovingDisk *moving = start_with_disk(test, name, "");
+	MovingDisk *moving = start_with_disk(test, name, "", "");
 	const pid_t old = domain_pid(moving->domain);
 	g_auto(Run) run = {0}, again = {0};
 
@@ -223,10 +226,44 @@ static void test_move_disk(LmTest *test, const void *arg)
 	wait_beats(moving->domain, 5);
 }
 
+static guint64 copied_bytes(const MovingDisk *moving)
+{
+	struct stat st;
+
+	assert_int_equal(stat(moving->new, &st), 0);
+	return (guint64)st.st_blocks * 512;
+}
+
+/*
+ * The guest ends while its disk is copied, and is started again: from the new image, with the old
+ * one beneath it, though the definition said that nothing was beneath the old one.
+ */
+static void test_move_disk_unfinished(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-half", ",throttle=1M", "<backingStore/>");
+	const char *name = moving->domain->name;
+	g_autofree char *xml = NULL;
+	g_auto(Run) run = {0};
+
+	wait_beats(moving->domain, 20);
+	domain_upgrade(moving->domain, &run, "daemon-start:kill", moving->option, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	libvirt_daemon_begin();
+	wait_beats(moving->domain, 5);
+	virsh_do(test, "destroy", name, NULL);
+	assert_true(copied_bytes(moving) < (DISK_MIB / 2 << 20));
+	assert_true(image_has_journal(moving->new));
+	assert_int_equal(truncate(moving->domain->serial_path, 0), 0); /* its beats begin anew */
+	virsh_do(test, "start", name, NULL);
+	wait_beats(moving->domain, 10);
+	xml = virsh(test, "dumpxml", name, NULL);
+	assert_contains(xml, moving->old);
+}
+
 /* Somebody has written another image into the definition, for the next start. */
 static void test_move_disk_defined_anew(LmTest *test, const void *arg)
 {
-	MovingDisk *moving = start_with_disk(test, "lm-anew", "");
+	MovingDisk *moving = start_with_disk(test, "lm-anew", "", "");
 	const char *name = moving->domain->name;
 	const pid_t old = domain_pid(moving->domain);
 	g_autofree char *xml = virsh(test, "dumpxml", name, "--inactive", NULL);
@@ -249,7 +286,7 @@ static void test_move_disk_defined_anew(LmTest *test, const void *arg)
 /* The guest stays, and libvirt's files say the old image. */
 static void test_move_disk_fails(LmTest *test, const void *arg)
 {
-	MovingDisk *moving = start_with_disk(test, "lm-stays", "");
+	MovingDisk *moving = start_with_disk(test, "lm-stays", "", "");
 	const pid_t old = domain_pid(moving->domain);
 	g_autofree char *raw = g_strconcat(moving->option, ",format=raw", NULL);
 	g_auto(Run) run = {0}, none = {0}, incomplete = {0};
@@ -272,9 +309,13 @@ static void test_move_disk_fails(LmTest *test, const void *arg)
 int main(int argc, char **argv)
 {
 	static const LmCase cases[] = {
-		LM_CASE(test_console),	       LM_CASE(test_shutdown),
-		LM_CASE(test_move_disk),       LM_CASE(test_move_disk_defined_anew),
-		LM_CASE(test_move_disk_fails), LM_CASE(test_virtiofs),
+		LM_CASE(test_console),
+		LM_CASE(test_shutdown),
+		LM_CASE(test_move_disk),
+		LM_CASE(test_move_disk_unfinished),
+		LM_CASE(test_move_disk_defined_anew),
+		LM_CASE(test_move_disk_fails),
+		LM_CASE(test_virtiofs),
 	};
 	const char *missing = linux_missing();
 	g_autofree char *why = NULL;
