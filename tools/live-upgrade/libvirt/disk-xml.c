@@ -73,31 +73,10 @@ static xmlNode *disk_of(const LuStatus *status, const LuDisk *disk, GError **err
 
 /* ----------------------------------------------------------------- changing */
 
-static void remove_children(xmlNode *node)
-{
-	while (node->children) {
-		xmlNode *child = node->children;
-
-		xmlUnlinkNode(child);
-		xmlFreeNode(child);
-	}
-}
-
-/* Nothing is beneath it, for libvirt's jobs: an empty element says so. */
-static void set_alone(xmlNode *element)
-{
-	xmlNode *beneath = lu_xml_child(element, "backingStore");
-
-	if (!beneath)
-		return;
-	remove_children(beneath);
-	while (beneath->properties)
-		xmlRemoveProp(beneath->properties);
-}
-
 /*
- * What is beneath it at the next start the image's own header says, for nobody knows yet how much
- * is copied by then. An element that said so would be believed instead.
+ * What is beneath it the image's own header says, at the next start and when a saved guest is
+ * restored: nobody knows yet how much is copied by then. An element, or an empty one, would be
+ * believed instead, and what is not copied would be zeros.
  */
 static void forget_beneath(xmlNode *element)
 {
@@ -125,6 +104,7 @@ static gboolean set_image(xmlNode *element, const LuDisk *disk, GError **errp)
 	xmlUnsetProp(source, (const xmlChar *)"file");
 	xmlUnsetProp(source, (const xmlChar *)"dev");
 	lu_xml_set(source, block ? "dev" : "file", disk->move->file);
+	forget_beneath(element);
 	return TRUE;
 }
 
@@ -176,7 +156,6 @@ gboolean lu_status_move_disks(LuStatus *status, GPtrArray *disks, GError **errp)
 				       disk->node, name);
 		if (!set_image(element, disk, errp) || !set_nodes(element, disk, number, errp))
 			return FALSE;
-		set_alone(element);
 	}
 	if (disks)
 		set_last_node(status, number);
@@ -221,11 +200,9 @@ static gboolean move_in(const LuStatus *status, GPtrArray *disks, xmlDoc *doc, G
 			return FALSE;
 		target = child_attribute(running, "target", "dev");
 		element = find_disk(doc, "/domain/devices", "target", "dev", target);
-		if (!element || !has_image(element, disk->old_file))
-			continue;
-		if (!set_image(element, disk, errp))
+		if (element && has_image(element, disk->old_file) &&
+		    !set_image(element, disk, errp))
 			return FALSE;
-		forget_beneath(element);
 	}
 	return TRUE;
 }
