@@ -150,48 +150,43 @@ static gboolean parse_capacity(const char *text, guint64 *used, guint64 *most)
 
 static gboolean is_capacities(const LmTrait *trait)
 {
-	g_auto(GStrv) parts = g_strsplit(trait->identity, " ", 2);
+	g_auto(GStrv) parts = g_strsplit(trait->identity, " ", -1);
 	guint64 used, most;
 
-	return parts[0] && parse_capacity(parts[0], &used, &most);
+	for (guint i = 0; parts[i]; i++)
+		if (!parse_capacity(parts[i], &used, &most))
+			return FALSE;
+	return parts[0] != NULL;
 }
 
-/* Both are capacities, and what is in use at the source fits; else what does not, for the caller.
- */
-static gboolean fits(const LmTrait *source, const LmTrait *destination, char **excess)
+/* The first of the source's capacities that the destination's have no room for; NULL: none. */
+static char *excess(const LmTrait *source, const LmTrait *destination)
 {
 	g_auto(GStrv) here = g_strsplit(source->identity, " ", -1);
 	g_auto(GStrv) there = g_strsplit(destination->identity, " ", -1);
 
-	if (!is_capacities(source) || !is_capacities(destination))
-		return FALSE;
 	for (guint i = 0; here[i] && there[i]; i++) {
-		guint64 used, most, other;
+		guint64 used = 0, most = 0, other;
 
-		if (!parse_capacity(here[i], &used, &other) ||
-		    !parse_capacity(there[i], &other, &most))
-			return FALSE;
-		if (used <= most)
-			continue;
-		*excess =
-			g_strdup_printf("%s %s (number %u) does not fit: source %" G_GUINT64_FORMAT
-					", destination at most %" G_GUINT64_FORMAT,
-					source->kind, source->key, i, used, most);
-		return FALSE;
+		parse_capacity(here[i], &used, &other);
+		parse_capacity(there[i], &other, &most);
+		if (used > most)
+			return g_strdup_printf(
+				"%s %s (number %u) does not fit: source %" G_GUINT64_FORMAT
+				", destination at most %" G_GUINT64_FORMAT,
+				source->kind, source->key, i, used, most);
 	}
-	return TRUE;
+	return NULL;
 }
 
-/* The caller's; NULL: they are the same. */
+/* Of two with other identities; the caller's. NULL: capacities that fit. */
 static char *difference(const LmTrait *source, const LmTrait *destination)
 {
-	g_autofree char *name = named(source);
-	char *excess = NULL;
+	g_autofree char *name = NULL;
 
-	if (!strcmp(source->identity, destination->identity) || fits(source, destination, &excess))
-		return NULL;
-	if (excess)
-		return excess;
+	if (is_capacities(source) && is_capacities(destination))
+		return excess(source, destination);
+	name = named(source);
 	if (strcmp(shown(source), shown(destination)) != 0) {
 		return g_strdup_printf("%s differs: source %s, destination %s", name, shown(source),
 				       shown(destination));
@@ -279,7 +274,7 @@ static GPtrArray *find_differences(GPtrArray *source, GPtrArray *destination)
 			continue;
 		}
 		g_hash_table_add(matched, other);
-		text = difference(trait, other);
+		text = strcmp(trait->identity, other->identity) ? difference(trait, other) : NULL;
 		if (text)
 			g_ptr_array_add(differences, text);
 	}
