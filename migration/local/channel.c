@@ -162,6 +162,15 @@ int lm_channel_send(int socket_fd, const LmWait *wait, LmMessageType type,
 
 /* -------------------------------------------------------------- receiving */
 
+/* @message NULL: there may be none. */
+static gboolean keep_fds(struct msghdr *msg, LmMessage *message)
+{
+	guint none = 0;
+
+	return message ? lm_rights_take(msg, message->fds, &message->fd_count, LM_WIRE_FDS_MAX)
+		       : lm_rights_take(msg, NULL, &none, 0);
+}
+
 /* One recvmsg that made progress: its bytes (> 0) or -errno. Keeps descriptors if @message. */
 static gssize receive_some(int socket_fd, const LmWait *wait, guint8 *bytes, gsize length,
 			   LmMessage *message, const char *what, GError **errp)
@@ -176,13 +185,10 @@ static gssize receive_some(int socket_fd, const LmWait *wait, guint8 *bytes, gsi
 			.msg_controllen = message ? sizeof(control) : 0,
 		};
 		const gssize n = recvmsg(socket_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		guint none = 0;
 		int ret;
 
 		if (n >= 0) {
-			if (!lm_rights_take(&msg, message ? message->fds : NULL,
-					    message ? &message->fd_count : &none,
-					    message ? LM_WIRE_FDS_MAX : 0)) {
+			if (!keep_fds(&msg, message)) {
 				return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 					       "unexpected or too many descriptors came with %s, "
 					       "or this process can have no more",
