@@ -231,28 +231,11 @@ void domain_assert_upgraded(const Domain *domain, const Run *run, pid_t old_pid)
 
 void domain_upgrade(const Domain *domain, Run *run, const char *fault, ...)
 {
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	g_auto(GStrv) envp = g_get_environ();
-	const char *const common[] = {lm_test_env("LM_TOOL"),
-				      "--json",
-				      "--binary",
-				      domain->emulator,
-				      "--plugin",
-				      domain->plugin,
-				      "--libvirt",
-				      domain->name,
-				      NULL};
-	const char *argument;
+	const char *const common[] = {"--binary",  domain->emulator, "--plugin", domain->plugin,
+				      "--libvirt", domain->name,     NULL};
 	va_list args;
 
-	for (guint i = 0; common[i]; i++)
-		g_ptr_array_add(argv, (char *)common[i]);
 	va_start(args, fault);
-	while ((argument = va_arg(args, const char *)))
-		g_ptr_array_add(argv, (char *)argument);
+	tool_run_list(domain->test, run, fault, common, args);
 	va_end(args);
-	g_ptr_array_add(argv, NULL);
-	if (fault)
-		envp = g_environ_setenv(envp, "QEMU_LIVE_UPGRADE_FAULT", fault, TRUE);
-	tool_run_argv(domain->test, run, (const char *const *)argv->pdata, envp);
 }

@@ -143,23 +143,33 @@ void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 	note_run(argv[0], run);
 }
 
-void tool_run(LmTest *test, Run *run, const char *fault, ...)
+void tool_run_list(LmTest *test, Run *run, const char *fault, const char *const *first,
+		   va_list more)
 {
 	g_autoptr(GPtrArray) argv = g_ptr_array_new();
 	g_auto(GStrv) envp = g_get_environ();
 	const char *argument;
-	va_list args;
 
 	g_ptr_array_add(argv, (char *)lm_test_env("LM_TOOL"));
 	g_ptr_array_add(argv, (char *)"--json");
-	va_start(args, fault);
-	while ((argument = va_arg(args, const char *)))
+	for (; *first; first++)
+		g_ptr_array_add(argv, (char *)*first);
+	while ((argument = va_arg(more, const char *)))
 		g_ptr_array_add(argv, (char *)argument);
-	va_end(args);
 	g_ptr_array_add(argv, NULL);
 	if (fault)
 		envp = g_environ_setenv(envp, "QEMU_LIVE_UPGRADE_FAULT", fault, TRUE);
 	tool_run_argv(test, run, (const char *const *)argv->pdata, envp);
+}
+
+void tool_run(LmTest *test, Run *run, const char *fault, ...)
+{
+	const char *const none[] = {NULL};
+	va_list args;
+
+	va_start(args, fault);
+	tool_run_list(test, run, fault, none, args);
+	va_end(args);
 }
 
 char *tool_script(LmTest *test, const char *name, const char *format, ...)

@@ -24,6 +24,9 @@ Vm *tool_spawn(LmTest *test, const VmOptions *options);
 
 /* Runs it with --json and these arguments, up to NULL; @fault is NULL or POINT:ACTION. */
 void tool_run(LmTest *test, Run *run, const char *fault, ...) G_GNUC_NULL_TERMINATED;
+/* The same with those of @first, up to NULL, before those of @more. */
+void tool_run_list(LmTest *test, Run *run, const char *fault, const char *const *first,
+		   va_list more);
 /* The same as @argv says, a program first, in @envp (NULL: this one's). */
 void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp);
 /* LM_QEMU, as a path. */
