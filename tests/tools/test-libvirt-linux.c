@@ -199,6 +199,14 @@ static void wait_beats(const Domain *domain, guint beats)
 	must(error);
 }
 
+static void start_again(const Domain *domain)
+{
+	/* its beats may begin anew */
+	assert_int_equal(truncate(domain->serial_path, 0), 0);
+	virsh_do(domain->test, "start", domain->name, NULL);
+	wait_beats(domain, 5);
+}
+
 static void test_move_disk(LmTest *test, const void *arg)
 {
 	const char *name = "lm-move";
@@ -221,9 +229,7 @@ static void test_move_disk(LmTest *test, const void *arg)
 	/* The next start is from the new image, where a guest finds only blocks that are whole. */
 	virsh_do(test, "destroy", name, NULL);
 	assert_int_equal(unlink(moving->old), 0);
-	assert_int_equal(truncate(moving->domain->serial_path, 0), 0); /* its beats begin anew */
-	virsh_do(test, "start", name, NULL);
-	wait_beats(moving->domain, 5);
+	start_again(moving->domain);
 }
 
 static guint64 copied_bytes(const MovingDisk *moving)
@@ -253,10 +259,7 @@ static void test_move_disk_unfinished(LmTest *test, const void *arg)
 	virsh_do(test, arg, name, NULL);
 	assert_true(copied_bytes(moving) < (DISK_MIB / 2 << 20));
 	assert_true(image_has_journal(moving->new));
-	assert_int_equal(truncate(moving->domain->serial_path, 0),
-			 0); /* its beats may begin anew */
-	virsh_do(test, "start", name, NULL);
-	wait_beats(moving->domain, 5);
+	start_again(moving->domain);
 	xml = virsh(test, "dumpxml", name, NULL);
 	assert_contains(xml, moving->old);
 }
