@@ -270,23 +270,21 @@ static gboolean check_format(const LuDiskMove *move, GError **errp)
 GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **errp)
 {
 	g_autoptr(LuStatus) status = lu_status_load(domain->status_file, errp);
-	GPtrArray *moves;
+	g_autoptr(GPtrArray) moves = lu_disk_moves_new();
 
 	if (!status)
 		return NULL;
-	for (guint i = 0; i < asked->len; i++)
-		if (!check_format(asked->pdata[i], errp))
-			return NULL;
-	moves = lu_disk_moves_new();
 	for (guint i = 0; i < asked->len; i++) {
 		const LuDiskMove *move = asked->pdata[i];
 		g_autofree char *alias = lu_status_disk_alias(status, move->disk);
 
+		if (!check_format(move, errp))
+			return NULL;
 		lu_disk_moves_add(moves, alias ? alias : move->disk, move);
 	}
 	domain->manager.next_node = domain->last_node + 1;
 	add_config(domain);
-	return moves;
+	return g_steal_pointer(&moves);
 }
 
 /* A daemon that cannot tell leaves the capabilities as they were. */

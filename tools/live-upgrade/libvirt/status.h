@@ -51,7 +51,10 @@ guint lu_status_last_node(const LuStatus *status);
 /* What changes with the process, all but the monitor. @capabilities may be NULL. */
 gboolean lu_status_succeed(LuStatus *status, const LuSuccession *succession,
 			   GHashTable *capabilities, GError **errp);
-/* Each of @disks (LuDisk) is in its new image alone, which libvirt would have named so itself. */
+/*
+ * Each of @disks (LuDisk) is in its new image, which libvirt would have named so itself. What is
+ * beneath that is left to the image to say.
+ */
 gboolean lu_status_move_disks(LuStatus *status, GPtrArray *disks, GError **errp);
 /*
  * The definition that the domain is started from next, in the file @path, with the same change
