@@ -254,14 +254,18 @@ static int check_window(const LmFrame *frame, const LmRegion *region, GError **e
 		       region->name, first->offset_bytes, end);
 }
 
+static int here_already(const LmRegion *region, const LmRange *range, GError **errp)
+{
+	return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
+		       "pages of RAM block %s at %" G_GUINT64_FORMAT " came though they are here",
+		       region->name, range->offset_bytes);
+}
+
 static int check_absent(const LmFrame *frame, const LmRegion *region, GError **errp)
 {
 	for (guint i = 0; i < frame->range_count; i++)
 		if (lm_region_bitmap_any(region, &frame->range[i]))
-			return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
-				       "pages of RAM block %s at %" G_GUINT64_FORMAT
-				       " came though they are here",
-				       region->name, frame->range[i].offset_bytes);
+			return here_already(region, &frame->range[i], errp);
 	return 0;
 }
 
@@ -281,15 +285,26 @@ static int find_region(const LmFlip *flip, guint32 index, LmRegion **found, GErr
 	return 0;
 }
 
-static void arrived(LmFlipChannel *channel, LmRegion *region)
+/*
+ * A page that came on two channels at once was absent to both when they looked; only here is it
+ * certain which was the first.
+ */
+static int arrived(LmFlipChannel *channel, LmRegion *region, GError **errp)
 {
 	const LmFrame *frame = &channel->frame;
+	int ret = 0;
 
-	for (guint i = 0; i < frame->range_count; i++)
-		lm_region_bitmap_set(region, &frame->range[i]);
-	channel->frame_bytes += frame->payload_bytes;
-	__atomic_fetch_add(&region->moved_bytes, frame->payload_bytes, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&channel->run->flip->bytes, frame->payload_bytes, __ATOMIC_RELAXED);
+	for (guint i = 0; i < frame->range_count; i++) {
+		const LmRange *range = &frame->range[i];
+		guint64 bytes = lm_region_bitmap_set(region, range);
+
+		channel->frame_bytes += bytes;
+		__atomic_fetch_add(&region->moved_bytes, bytes, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&channel->run->flip->bytes, bytes, __ATOMIC_RELAXED);
+		if (ret == 0 && bytes < range->length_bytes)
+			ret = here_already(region, range, errp);
+	}
+	return ret;
 }
 
 /* The ranges of channel->frame, held against the region that it names. */
@@ -325,10 +340,9 @@ static int receive_pages(LmFlipChannel *channel, GError **errp)
 	if (ret == 0)
 		ret = from_process ? copy_from_process(channel, region, errp)
 				   : receive_from_pipe(channel, region, errp);
-	if (ret < 0)
-		return ret;
-	arrived(channel, region);
-	return from_process ? acknowledge(channel, errp) : 0;
+	if (ret == 0)
+		ret = arrived(channel, region, errp);
+	return ret == 0 && from_process ? acknowledge(channel, errp) : ret;
 }
 
 static int check_sum(const LmFlipChannel *channel, GError **errp)

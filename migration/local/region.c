@@ -229,15 +229,20 @@ gulong *lm_region_bitmap_copy(const LmRegion *region)
 	return g_memdup2(region->here, bitmap_words(region) * sizeof(gulong));
 }
 
-void lm_region_bitmap_set(LmRegion *region, const LmRange *range)
+guint64 lm_region_bitmap_set(LmRegion *region, const LmRange *range)
 {
 	guint64 first = range->offset_bytes / LM_BASE_PAGE_BYTES;
 	guint64 end = first + range->length_bytes / LM_BASE_PAGE_BYTES;
+	guint64 pages = 0;
 
 	check_range(region, range);
-	for (guint64 word = first / WORD_BITS; word * WORD_BITS < end; word++)
-		__atomic_fetch_or(&region->here[word], word_mask(word, first, end),
-				  __ATOMIC_RELAXED);
+	for (guint64 word = first / WORD_BITS; word * WORD_BITS < end; word++) {
+		gulong mask = word_mask(word, first, end);
+		gulong before = __atomic_fetch_or(&region->here[word], mask, __ATOMIC_RELAXED);
+
+		pages += __builtin_popcountl(mask & ~before);
+	}
+	return pages * LM_BASE_PAGE_BYTES;
 }
 
 void lm_region_bitmap_clear(LmRegion *region, const LmRange *range)

@@ -24,7 +24,8 @@ int lm_regions_match(GPtrArray *mine, GPtrArray *theirs, GPtrArray **matched, GE
 /* Allocates @region->here, all clear. Bits are base pages of used_bytes. */
 void lm_region_bitmap_reset(LmRegion *region);
 /* Ranges are in bytes, multiples of the base page, inside used_bytes. */
-void lm_region_bitmap_set(LmRegion *region, const LmRange *range);
+/* Returns how many bytes of the range were not set before: each bit is new to one caller only. */
+guint64 lm_region_bitmap_set(LmRegion *region, const LmRange *range);
 void lm_region_bitmap_clear(LmRegion *region, const LmRange *range);
 /* Whether any bit of the range is set. */
 gboolean lm_region_bitmap_any(const LmRegion *region, const LmRange *range);

@@ -217,14 +217,16 @@ static void save_flip(const char *name, guint8 how, gboolean pages, guint64 firs
 	save("flip", name, out);
 }
 
-/* The same frame twice, with its pages. */
+/* The same frame twice, with its pages: on one channel, or with 8 in @how on two. */
 static void save_range(const char *name, guint8 how, guint pages, guint64 address)
 {
 	GByteArray *out = behind(how, NULL);
 
 	for (guint i = 0; i < 2; i++) {
-		put_part(out, 0, range(1, pages, address));
-		put_u8(out, 0x80);
+		guint8 channel = how & 8 ? i : 0;
+
+		put_part(out, channel, range(1, pages, address));
+		put_u8(out, 0x80 | channel);
 		put_u16(out, pages);
 	}
 	save("flip", name, out);
@@ -244,6 +246,7 @@ static void save_flips(void)
 {
 	save_passed();
 	save_range("twice", 0, 1, 0);
+	save_range("twice-on-two", 8, 80, 0);
 	save_range("wide", 0, 80, 0);
 	save_range("wide-ring", 2, 80, 0);
 	save_range("overflow", 1, 1, G_MAXUINT64 - PAGE);

@@ -176,14 +176,16 @@ static void bitmap_against_an_array(void **state)
 		guint first = rand() % PAGES, count = rand() % (PAGES - first + 1);
 		LmRange range = {first * 4096, (step % 3 ? MIN(count, 70) : count) * 4096};
 		gboolean any = FALSE, value = rand() % 2;
+		guint64 absent = 0;
 
 		for (guint i = 0; i < range.length_bytes / 4096; i++) {
 			any = any || want[first + i];
+			absent += want[first + i] ? 0 : 4096;
 			want[first + i] = value;
 		}
 		assert_int_equal(lm_region_bitmap_any(region, &range), any);
 		if (value)
-			lm_region_bitmap_set(region, &range);
+			assert_int_equal(lm_region_bitmap_set(region, &range), absent);
 		else
 			lm_region_bitmap_clear(region, &range);
 		assert_same(region, want);
