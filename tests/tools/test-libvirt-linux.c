@@ -191,6 +191,15 @@ static void use_nodes(const MovingDisk *moving)
 	unlink(outer);
 }
 
+static void assert_disk_next_is(const MovingDisk *moving, const char *is, const char *is_not)
+{
+	g_autofree char *next =
+		virsh(moving->domain->test, "dumpxml", moving->domain->name, "--inactive", NULL);
+
+	assert_contains(next, is);
+	assert_null(strstr(next, is_not));
+}
+
 static void wait_beats(const Domain *domain, guint beats)
 {
 	g_autoptr(GError) error = NULL;
@@ -207,10 +216,11 @@ static void start_again(const Domain *domain)
 	wait_beats(domain, 5);
 }
 
+/* @arg: the option's more. */
 static void test_move_disk(LmTest *test, const void *arg)
 {
 	const char *name = "lm-move";
-	MovingDisk *moving = start_with_disk(test, name, "", "");
+	MovingDisk *moving = start_with_disk(test, name, arg, "");
 	const pid_t old = domain_pid(moving->domain);
 	g_auto(Run) run = {0}, again = {0};
 
@@ -292,8 +302,7 @@ static void test_move_disk_fails(LmTest *test, const void *arg)
 {
 	MovingDisk *moving = start_with_disk(test, "lm-stays", "", "");
 	const pid_t old = domain_pid(moving->domain);
-	g_autofree char *raw = g_strconcat(moving->option, ",format=raw", NULL);
-	g_auto(Run) run = {0}, none = {0}, incomplete = {0};
+	g_auto(Run) run = {0}, none = {0};
 
 	domain_upgrade(moving->domain, &run, "staged:fail", moving->option, NULL);
 	assert_true(run.status == 2 || run.status == 3);
@@ -303,11 +312,106 @@ static void test_move_disk_fails(LmTest *test, const void *arg)
 	domain_upgrade(moving->domain, &none, NULL, "--move-disk=vdz=/new.img", NULL);
 	assert_int_equal(none.status, 2);
 	assert_contains(qmp_str(none.report, "error"), "is called vdz");
-	domain_upgrade(moving->domain, &incomplete, NULL, raw, NULL);
-	assert_int_equal(incomplete.status, 2);
-	assert_contains(qmp_str(incomplete.report, "error"), "cannot move to the raw image");
-	assert_int_not_equal(access(moving->new, F_OK), 0);
 	domain_assert_clean(moving->domain);
+}
+
+/* ------------------------------------------- a disk that libvirt copies to a raw image */
+
+/* The tool has gone, and libvirt copies on: whoever ends it, the guest's disk is whole. */
+static void test_raw_unfinished(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", ",format=raw,throttle=1M", "");
+	const char *name = moving->domain->name;
+	g_auto(Run) run = {0}, again = {0};
+
+	wait_beats(moving->domain, 20);
+	domain_upgrade(moving->domain, &run, "libvirt-copy:kill", moving->option, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	domain_upgrade(moving->domain, &again, NULL, NULL);
+	assert_int_equal(again.status, 2);
+	assert_contains(qmp_str(again.report, "error"), "block job");
+	assert_disk_next_is(moving, moving->old, moving->new);
+	wait_beats(moving->domain, 5);
+	virsh_do(test, "destroy", name, NULL);
+	assert_true(copied_bytes(moving) < (DISK_MIB / 2 << 20));
+	start_again(moving->domain);
+	assert_disk_is(moving, moving->old, moving->new);
+}
+
+static void wait_copied(const Domain *domain)
+{
+	for (guint i = 0; i < 300; i++) {
+		g_autofree char *job =
+			virsh(domain->test, "blockjob", domain->name, "vda", "--raw", NULL);
+		const char *cur = strstr(job, "cur="), *end = strstr(job, "end=");
+
+		if (cur && end && end[4] != '0' &&
+		    g_ascii_strtoull(cur + 4, NULL, 10) == g_ascii_strtoull(end + 4, NULL, 10))
+			return;
+		g_usleep(100 * 1000);
+	}
+	fail_msg("the disk of %s is not copied", domain->name);
+}
+
+/* The same, and it is ended as libvirt's users end such a job. */
+static void test_raw_ended_by_hand(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", ",format=raw,throttle=64M", "");
+	const char *name = moving->domain->name;
+	g_auto(Run) run = {0};
+
+	domain_upgrade(moving->domain, &run, "libvirt-copy:kill", moving->option, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	wait_copied(moving->domain);
+	virsh_do(test, "blockjob", name, "vda", "--pivot", NULL);
+	assert_disk_is(moving, moving->new, moving->old);
+	wait_beats(moving->domain, 5);
+	virsh_do(test, "destroy", name, NULL);
+	assert_int_equal(unlink(moving->old), 0);
+	start_again(moving->domain);
+}
+
+/* The tool is killed with the guest in the new process; the same command again does the rest. */
+static void test_raw_interrupted(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", ",format=raw", "");
+	const pid_t old = domain_pid(moving->domain);
+	g_auto(Run) run = {0}, again = {0};
+
+	domain_upgrade(moving->domain, &run, "daemon-start:kill", moving->option, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	domain_upgrade(moving->domain, &again, NULL, moving->option, NULL);
+	domain_assert_upgraded(moving->domain, &again, old);
+	assert_disk_is(moving, moving->new, moving->old);
+}
+
+static void assert_raw_refused(const MovingDisk *moving, const char *option, const char *why)
+{
+	g_auto(Run) run = {0};
+
+	domain_upgrade(moving->domain, &run, NULL, option, NULL);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), why);
+}
+
+static void test_raw_refused(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", ",format=raw", "");
+	const pid_t old = domain_pid(moving->domain);
+
+	assert_raw_refused(moving, "--move-disk=vdz=/new.img,format=raw", "target is called vdz");
+	assert_raw_refused(moving, "--move-disk=vda=/nowhere/new.img,format=raw", "/nowhere");
+	assert_raw_refused(moving, "--move-disk=vda=/proc/new.img,format=raw",
+			   "/proc has room for 0");
+	assert_true(g_file_set_contents(moving->new, "precious", -1, NULL));
+	assert_raw_refused(moving, moving->option, "it is there already");
+	unlink(moving->new);
+	virsh_do(test, "qemu-monitor-command", moving->domain->name, "--hmp", "savevm lm-test",
+		 NULL);
+	assert_raw_refused(moving, moving->option, "internal snapshots");
+	domain_assert_runs_in(moving->domain, old);
+	domain_assert_clean(moving->domain);
+	assert_int_not_equal(access(moving->new, F_OK), 0);
 }
 
 int main(int argc, char **argv)
@@ -315,11 +419,16 @@ int main(int argc, char **argv)
 	static const LmCase cases[] = {
 		LM_CASE(test_console),
 		LM_CASE(test_shutdown),
-		LM_CASE(test_move_disk),
+		LM_CASE_ARG(test_move_disk, ""),
+		LM_CASE_ARG(test_move_disk, ",format=raw"),
 		LM_CASE_ARG(test_move_disk_unfinished, "destroy"),
 		LM_CASE_ARG(test_move_disk_unfinished, "managedsave"),
 		LM_CASE(test_move_disk_defined_anew),
 		LM_CASE(test_move_disk_fails),
+		LM_CASE(test_raw_unfinished),
+		LM_CASE(test_raw_ended_by_hand),
+		LM_CASE(test_raw_interrupted),
+		LM_CASE(test_raw_refused),
 		LM_CASE(test_virtiofs),
 	};
 	const char *missing = linux_missing();

@@ -48,7 +48,7 @@ static gboolean is_called(JsonNode *info, const char *name)
 		!strcmp(qdev, name) || !strcmp(qdev, device) || !strcmp(qdev, backend));
 }
 
-static JsonNode *find_drive(JsonNode *drives, const char *name)
+JsonNode *lu_find_drive(JsonNode *drives, const char *name)
 {
 	for (guint i = 0; i < lu_json_length(drives); i++)
 		if (is_called(lu_json_element(drives, i), name))
@@ -105,7 +105,7 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp)
 	up->disks = g_ptr_array_new_with_free_func((GDestroyNotify)lu_disk_free);
 	for (guint i = 0; i < moves->len; i++) {
 		const LuDiskMove *move = moves->pdata[i];
-		JsonNode *info = find_drive(drives, move->disk);
+		JsonNode *info = lu_find_drive(drives, move->disk);
 		LuDisk *disk;
 
 		if (!info)

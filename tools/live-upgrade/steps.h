@@ -69,6 +69,8 @@ char *lu_lend_path(const char *handover);
 gboolean lu_lend_connections(LuUpgrade *up, GError **errp);
 gboolean lu_step_greet(LuUpgrade *up, GError **errp);
 /* images.c: disks that shall end up in other images */
+/* The element of query-block whose node, drive or device is called so; @drives', NULL: none. */
+JsonNode *lu_find_drive(JsonNode *drives, const char *name);
 gboolean lu_find_disks(LuUpgrade *up, GError **errp);
 gboolean lu_step_images(LuUpgrade *up, GError **errp);
 void lu_undo_images(LuUpgrade *up);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "domain.h"
+#include "copy-disk.h"
 #include "error.h"
 #include "lu-libvirt.h"
 #include "plan.h"
@@ -252,20 +253,6 @@ void lu_domain_free(LuDomain *domain)
 	g_free(domain);
 }
 
-/*
- * Until all is copied to a raw image the old one is the disk. Whichever of them the definition
- * names meanwhile, a guest that ended at some moment would be started from the wrong one.
- */
-static gboolean check_format(const LuDiskMove *move, GError **errp)
-{
-	return strcmp(move->format, "raw") ||
-	       lu_fail(errp, LU_ERROR_REFUSED,
-		       "disk %s cannot move to the raw image %s under libvirt, which would start a "
-		       "guest that ends before all is copied from an incomplete one; "
-		       "format=qcow2 can",
-		       move->disk, move->file);
-}
-
 /* A disk may be called as libvirt calls it, by its target. */
 GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **errp)
 {
@@ -278,12 +265,14 @@ GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **err
 		const LuDiskMove *move = asked->pdata[i];
 		g_autofree char *alias = lu_status_disk_alias(status, move->disk);
 
-		if (!check_format(move, errp))
+		if (!lu_copy_is_libvirts(move))
+			lu_disk_moves_add(moves, alias ? alias : move->disk, move);
+		else if (!lu_copy_check(domain->manager.qmp, move, alias, errp))
 			return NULL;
-		lu_disk_moves_add(moves, alias ? alias : move->disk, move);
 	}
 	domain->manager.next_node = domain->last_node + 1;
-	add_config(domain);
+	if (moves->len)
+		add_config(domain);
 	return g_steal_pointer(&moves);
 }
 

@@ -24,8 +24,9 @@ void lu_domain_free(LuDomain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LuDomain, lu_domain_free)
 
 /*
- * @asked (of LuDiskMove) with the names that QEMU has for the disks, and the domain is made ready
- * to have its records say so; the caller's.
+ * Of @asked (of LuDiskMove) those that go with the guest, with the names that QEMU has for the
+ * disks, and the domain is made ready to have its records say so; the caller's. The others, which
+ * libvirt copies afterwards (copy-disk.h), are checked.
  */
 GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **errp);
 /* Has libvirt look at the new program. */

@@ -128,6 +128,69 @@ static char *probe(Server *server, const char *emulator)
 	return g_strdup("{\"return\": {}}");
 }
 
+/* ------------------------------------------------ a disk that libvirt copies */
+
+static char *copy_begin(virDomainPtr domain, JsonNode *arguments)
+{
+	const char *type = lu_json_str(arguments, "type");
+	const char *limit = lu_json_str(arguments, "bandwidth");
+	g_autofree char *xml = g_markup_printf_escaped(
+		"<disk type='%s'><source %s='%s'/><driver type='raw'/></disk>", type,
+		g_strcmp0(type, "block") ? "file" : "dev", lu_json_str(arguments, "file"));
+	virTypedParameterPtr params = NULL;
+	int count = 0, max = 0, ret;
+
+	if (g_strcmp0(limit, "0") &&
+	    virTypedParamsAddULLong(&params, &count, &max, VIR_DOMAIN_BLOCK_COPY_BANDWIDTH,
+				    g_ascii_strtoull(limit, NULL, 10)) < 0)
+		return failed(NULL);
+	ret = virDomainBlockCopy(domain, lu_json_str(arguments, "disk"), xml, params, count,
+				 VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB |
+					 VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES);
+	virTypedParamsFree(params, count);
+	return ret < 0 ? failed(NULL) : g_strdup("{\"return\": {}}");
+}
+
+static char *copy_query(virDomainPtr domain, const char *disk)
+{
+	virDomainBlockJobInfo info = {0};
+	int active = virDomainGetBlockJobInfo(domain, disk, &info, 0);
+	JsonObject *object;
+
+	if (active < 0)
+		return failed(NULL);
+	object = json_object_new();
+	json_object_set_boolean_member(object, "active", active > 0);
+	json_object_set_int_member(object, "offset", (gint64)info.cur);
+	json_object_set_int_member(object, "len", (gint64)info.end);
+	return returned(object_node(object));
+}
+
+static char *copy_pivot(virDomainPtr domain, const char *disk)
+{
+	if (virDomainBlockJobAbort(domain, disk, VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) < 0)
+		return failed(NULL);
+	return g_strdup("{\"return\": {}}");
+}
+
+/* NULL: the command is another one. */
+static char *copy(Server *server, const char *command, JsonNode *arguments)
+{
+	if (!g_str_has_prefix(command, "libvirt-copy-"))
+		return NULL;
+	if (!server->domain)
+		return failed("no domain was selected");
+	if (!strcmp(command, "libvirt-copy-begin"))
+		return copy_begin(server->domain, arguments);
+	if (!strcmp(command, "libvirt-copy-query"))
+		return copy_query(server->domain, lu_json_str(arguments, "disk"));
+	if (!strcmp(command, "libvirt-copy-pivot"))
+		return copy_pivot(server->domain, lu_json_str(arguments, "disk"));
+	return NULL;
+}
+
+/* ---------------------------------------------------------------------- serving */
+
 /* libvirt gives QEMU's whole answer, an error's too. */
 static char *pass_on(Server *server, const char *message)
 {
@@ -149,6 +212,7 @@ static char *answer(Server *server, const char *line)
 	g_autoptr(JsonNode) message = json_from_string(line, NULL);
 	JsonNode *arguments = lu_json_member(message, "arguments");
 	const char *command = lu_json_str(message, "execute");
+	char *reply;
 
 	virResetLastError();
 	if (!g_strcmp0(command, "qmp_capabilities"))
@@ -161,7 +225,8 @@ static char *answer(Server *server, const char *line)
 		return select_domain(server, lu_json_str(arguments, "domain"));
 	if (!g_strcmp0(command, "libvirt-probe"))
 		return probe(server, lu_json_str(arguments, "emulator"));
-	return pass_on(server, line);
+	reply = command ? copy(server, command, arguments) : NULL;
+	return reply ? reply : pass_on(server, line);
 }
 
 static void keep_silent(void *opaque, virErrorPtr error)

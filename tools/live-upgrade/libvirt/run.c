@@ -147,6 +147,17 @@ static void move_all(LuLibvirt *libvirt, GPtrArray *outcomes, LuUpgrade **ups,
 			lu_libvirt_away_ms(libvirt);
 }
 
+/* Also of those that an interrupted run had upgraded: that was before it came to their disks. */
+static void copy_raw(GPtrArray *outcomes)
+{
+	for (guint i = 0; i < outcomes->len; i++) {
+		LuLibvirtOutcome *outcome = outcomes->pdata[i];
+
+		if (!outcome->error)
+			lu_libvirt_copy_raw(outcome->name, &outcome->request, &outcome->result);
+	}
+}
+
 GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 			  void (*begin)(void *opaque, const char *domain), void *opaque)
 {
@@ -169,10 +180,9 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 	libvirt = left ? lu_libvirt_open(NULL, &error) : NULL;
 	if (error)
 		fail_all(outcomes, error);
-	if (!libvirt)
-		return outcomes;
-	if (begin_all(libvirt, outcomes, ups, begin, opaque) && !request->dry_run)
+	if (libvirt && begin_all(libvirt, outcomes, ups, begin, opaque) && !request->dry_run)
 		move_all(libvirt, outcomes, ups, begin, opaque);
+	copy_raw(outcomes);
 	for (guint i = 0; i < outcomes->len; i++)
 		lu_upgrade_abandon(ups[i]); /* of a dry run: nothing is left to take back */
 	return outcomes;

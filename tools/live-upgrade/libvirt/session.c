@@ -12,6 +12,7 @@
  *   after it was begun            its journal                           that is removed
  */
 #include "lu-libvirt.h"
+#include "copy-disk.h"
 #include "daemon.h"
 #include "domain.h"
 #include "error.h"
@@ -30,7 +31,7 @@
 typedef struct Vm {
 	LuDomain *domain;
 	LuRequest request;
-	GPtrArray *moves; /* request.moves, or NULL */
+	GPtrArray *moves; /* request.moves, or NULL: no disk goes with the guest */
 	LuResult *result;
 } Vm;
 
@@ -158,8 +159,12 @@ static gboolean name_disks(Vm *vm, GError **errp)
 	if (!vm->request.moves)
 		return TRUE;
 	vm->moves = lu_domain_disk_moves(vm->domain, vm->request.moves, errp);
+	if (!vm->moves)
+		return FALSE;
+	if (!vm->moves->len)
+		g_clear_pointer(&vm->moves, g_ptr_array_unref);
 	vm->request.moves = vm->moves;
-	return vm->moves != NULL;
+	return TRUE;
 }
 
 LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequest *request,
@@ -264,6 +269,12 @@ static void follow_copy(LuLibvirt *libvirt, const Vm *vm)
 
 		lu_remove_empty_journal(journal);
 	}
+}
+
+void lu_libvirt_copy_raw(const char *domain, const LuRequest *request, LuResult *result)
+{
+	if (request->moves && !request->rehearse && !request->dry_run)
+		lu_copy_disks(SYSTEM_URI, domain, request, result);
 }
 
 void lu_libvirt_copy(LuLibvirt *libvirt)
