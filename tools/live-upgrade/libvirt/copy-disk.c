@@ -18,9 +18,21 @@
 /* QEMU says to us that all is copied, and to libvirt by an event that it may not have seen yet. */
 #define PIVOT_MS 10000
 
-gboolean lu_copy_is_libvirts(const LuDiskMove *move)
+static gboolean is_raw(const LuDiskMove *move)
 {
 	return !strcmp(move->format, "raw");
+}
+
+static gboolean is_device(const LuDiskMove *move)
+{
+	struct stat st;
+
+	return stat(move->file, &st) == 0 && S_ISBLK(st.st_mode);
+}
+
+gboolean lu_copy_is_libvirts(const LuDiskMove *move)
+{
+	return is_raw(move) || is_device(move);
 }
 
 /* ----------------------------------------------------------------- checks */
@@ -76,17 +88,22 @@ static gboolean check_room(const LuDiskMove *move, guint64 bytes, GError **errp)
 		       move->disk, move->file, bytes, folder, left);
 }
 
-static gboolean check_device(const LuDiskMove *move, guint64 bytes, GError **errp)
+/* A raw one is as large as the disk, for the guest would see more; in another is room for all. */
+static gboolean check_device(const LuDiskMove *move, JsonNode *image, GError **errp)
 {
+	const guint64 disk = (guint64)lu_json_int(image, "virtual-size"), held = held_bytes(image);
 	g_auto(LuFd) fd = open(move->file, O_RDONLY | O_CLOEXEC);
 	guint64 has = 0;
 
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &has) < 0)
 		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", move->file);
-	return has == bytes || lu_fail(errp, LU_ERROR_REFUSED,
-				       "disk %s cannot move to %s: the disk has %" G_GUINT64_FORMAT
-				       " bytes, the device %" G_GUINT64_FORMAT,
-				       move->disk, move->file, bytes, has);
+	if (is_raw(move) ? has == disk : has > held)
+		return TRUE;
+	return lu_fail(errp, LU_ERROR_REFUSED,
+		       "disk %s cannot move to %s: the disk %s %" G_GUINT64_FORMAT
+		       " bytes, the device has %" G_GUINT64_FORMAT,
+		       move->disk, move->file, is_raw(move) ? "has" : "holds",
+		       is_raw(move) ? disk : held, has);
 }
 
 /* libvirt makes the file; what is in one that is there would be overwritten. */
@@ -99,7 +116,7 @@ static gboolean check_target(const LuDiskMove *move, JsonNode *image, GError **e
 			       ? check_room(move, held_bytes(image), errp)
 			       : lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", move->file);
 	if (S_ISBLK(st.st_mode))
-		return check_device(move, (guint64)lu_json_int(image, "virtual-size"), errp);
+		return check_device(move, image, errp);
 	return refuse(move, "it is there already, and libvirt makes the raw image", errp);
 }
 
@@ -123,12 +140,11 @@ gboolean lu_copy_check(LuQmp *qmp, const LuDiskMove *move, const char *alias, GE
 static gboolean begin(LuQmp *qmp, const LuDiskMove *move, GError **errp)
 {
 	g_autofree char *limit = g_strdup_printf("%" G_GUINT64_FORMAT, move->throttle);
-	struct stat st;
-	const gboolean block = stat(move->file, &st) == 0 && S_ISBLK(st.st_mode);
 
 	return lu_qmp_do(qmp, errp, "libvirt-copy-begin",
-			 "{'disk': %s, 'file': %s, 'type': %s, 'bandwidth': %s}", move->disk,
-			 move->file, block ? "block" : "file", limit);
+			 "{'disk': %s, 'file': %s, 'type': %s, 'format': %s, 'bandwidth': %s}",
+			 move->disk, move->file, is_device(move) ? "block" : "file", move->format,
+			 limit);
 }
 
 /* It was ended by somebody else: with the new image as the disk? */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Disks that libvirt copies itself, to raw images, when the guest runs in the new process. With
- * nothing beneath it such an image is incomplete until all is copied, so the old one stays the
- * disk; at what moment that changes only who manages the block job knows. libvirt does (its job
- * is virDomainBlockCopy), and says so in the running domain's files and in the definition.
+ * Disks that libvirt copies itself (virDomainBlockCopy), when the guest runs in the new process:
+ *   to raw images       With nothing beneath it such an image is incomplete until all is copied,
+ *                       so the old one stays the disk. At what moment that changes only who
+ *                       manages the block job knows, and libvirt says so in the running domain's
+ *                       files and in the definition.
+ *   to block devices    A domain's QEMU sees no device that is not the domain's, and may not open
+ *                       it. libvirt can let it.
  */
 #ifndef LIVE_UPGRADE_LIBVIRT_COPY_DISK_H
 #define LIVE_UPGRADE_LIBVIRT_COPY_DISK_H

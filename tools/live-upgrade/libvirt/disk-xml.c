@@ -12,7 +12,6 @@
 #include <libxml/parser.h>
 #include <libxml/xmlsave.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #define DEVICES "/domstatus/domain/devices"
 
@@ -92,18 +91,15 @@ static gboolean set_image(xmlNode *element, const LuDisk *disk, GError **errp)
 {
 	xmlNode *driver = lu_xml_child(element, "driver"),
 		*source = lu_xml_child(element, "source");
-	struct stat st;
-	const gboolean block = stat(disk->move->file, &st) == 0 && S_ISBLK(st.st_mode);
 
 	if (!driver || !source)
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "libvirt's definition of disk %s has no driver or no source",
 			       disk->move->disk);
-	lu_xml_set(element, "type", block ? "block" : "file");
+	lu_xml_set(element, "type", "file");
 	lu_xml_set(driver, "type", disk->move->format);
-	xmlUnsetProp(source, (const xmlChar *)"file");
 	xmlUnsetProp(source, (const xmlChar *)"dev");
-	lu_xml_set(source, block ? "dev" : "file", disk->move->file);
+	lu_xml_set(source, "file", disk->move->file);
 	forget_beneath(element);
 	return TRUE;
 }

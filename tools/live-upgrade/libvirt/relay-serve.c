@@ -135,8 +135,9 @@ static char *copy_begin(virDomainPtr domain, JsonNode *arguments)
 	const char *type = lu_json_str(arguments, "type");
 	const char *limit = lu_json_str(arguments, "bandwidth");
 	g_autofree char *xml = g_markup_printf_escaped(
-		"<disk type='%s'><source %s='%s'/><driver type='raw'/></disk>", type,
-		g_strcmp0(type, "block") ? "file" : "dev", lu_json_str(arguments, "file"));
+		"<disk type='%s'><source %s='%s'/><driver type='%s'/></disk>", type,
+		g_strcmp0(type, "block") ? "file" : "dev", lu_json_str(arguments, "file"),
+		lu_json_str(arguments, "format"));
 	virTypedParameterPtr params = NULL;
 	int count = 0, max = 0, ret;
 

@@ -7,8 +7,8 @@
  *   libvirt-select {domain}         the one that all QMP goes to from now on, by name or UUID:
  *                                   {name, uuid, id, state, reason, job}; NULL numbers are 0
  *   libvirt-probe {emulator}        lets libvirt look at a QEMU, for its cache of capabilities
- *   libvirt-copy-begin {disk, file, type, bandwidth}
- *                                   has libvirt copy a disk to a raw image; type: "file", which it
+ *   libvirt-copy-begin {disk, file, type, format, bandwidth}
+ *                                   has libvirt copy a disk to a new image; type: "file", which it
  *                                   makes, or "block"; bandwidth: bytes a second, as a string
  *   libvirt-copy-query {disk}       {active, offset, len}; active and the same: both images are
  *   libvirt-copy-pivot {disk}       makes the new image the disk

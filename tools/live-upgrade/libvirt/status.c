@@ -122,8 +122,8 @@ gboolean lu_status_check(const LuStatus *status, const char *name, GError **errp
 		const char *path, *what;
 	} refused[] = {
 		{"/domstatus/job[@async and @async!='none']/@async", "job"},
+		{"/domstatus/blockjobs/blockjob/@name", "block job (virsh blockjob)"},
 		{"/domstatus/blockjobs[@active='yes']/@active", "block job"},
-		{"/domstatus/blockjobs/blockjob/@name", "block job"},
 		{"/domstatus/backups/domainbackup/@mode", "backup"},
 		{"/domstatus/lockstate[text()]", "lock of a lock manager"},
 		{"/domstatus/slirp", "network helper process"},
