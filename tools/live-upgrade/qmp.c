@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <local/rights.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -207,21 +208,11 @@ gboolean lu_qmp_do(LuQmp *qmp, GError **errp, const char *command, const char *a
 /* A space between two messages carries it. */
 gboolean lu_qmp_pass_fd(LuQmp *qmp, int fd, const char *name, GError **errp)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control = {0};
+	LM_RIGHTS(control, 1);
 	struct iovec iov = {(char[1]){' '}, 1};
-	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = control.space,
-				 .msg_controllen = sizeof(control.space)};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	lm_rights_attach(&message, control, &fd, 1);
 	if (sendmsg(qmp->fd, &message, MSG_NOSIGNAL) != 1)
 		return lu_fail_errno(errp, LU_ERROR_FAILED, errno, "QMP socket");
 	return lu_qmp_do(qmp, errp, "getfd", "{'fdname': %s}", name);
