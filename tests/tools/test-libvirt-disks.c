@@ -228,6 +228,38 @@ static void test_raw_unfinished(LmTest *test, const void *arg)
 	assert_disk_is(moving, moving->old, moving->new);
 }
 
+/* Ends libvirt's copy as soon as it is there, within a minute; NULL: there was none. */
+static gpointer abort_copy(gpointer domain_name)
+{
+	const char *const argv[] = {"virsh", "blockjob", domain_name, "vda", "--abort", NULL};
+
+	for (guint i = 0; i < 600; i++) {
+		g_autofree char *said = NULL;
+
+		if (!process_run(&said, argv) && !strstr(said, "No current"))
+			return domain_name;
+		g_usleep(100 * 1000);
+	}
+	return NULL;
+}
+
+/* Somebody ends the job while the tool follows it: the guest is upgraded, with its old disk. */
+static void test_raw_aborted(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", ",format=raw,throttle=1M", "");
+	const pid_t old = domain_pid(moving->domain);
+	GThread *thread = g_thread_new("abort", abort_copy, moving->domain->name);
+	g_auto(Run) run = {0};
+	g_autofree char *report = NULL;
+
+	domain_upgrade(moving->domain, &run, NULL, moving->option, NULL);
+	assert_non_null(g_thread_join(thread));
+	domain_assert_upgraded(moving->domain, &run, old);
+	report = json_to_string(run.report, FALSE);
+	assert_contains(report, "libvirt's copy ended before it was whole");
+	assert_disk_is(moving, moving->old, moving->new);
+}
+
 static void wait_copied(const Domain *domain)
 {
 	for (guint i = 0; i < 300; i++) {
@@ -373,6 +405,7 @@ int main(int argc, char **argv)
 		LM_CASE(test_move_disk_fails),
 		LM_CASE(test_raw_unfinished),
 		LM_CASE(test_raw_ended_by_hand),
+		LM_CASE(test_raw_aborted),
 		LM_CASE(test_raw_interrupted),
 		LM_CASE(test_raw_refused),
 		LM_CASE_ARG(test_move_to_device, "raw"),
