@@ -112,6 +112,22 @@ static void test_tool_killed(LmTest *test, const void *arg)
 	tool_assert_upgraded(vm, &again);
 }
 
+/* The same of a rehearsal: one that is completed must not be taken for a guest that has moved. */
+static void test_rehearsal_killed(LmTest *test, const void *arg)
+{
+	Vm *vm = tool_vm(test, &plain);
+	g_auto(Run) run = {0}, again = {0};
+
+	tool_run(test, &run, "begun:kill", "--qmp", vm->qmp_path, "--binary", tool_qemu(),
+		 "--rehearse", NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--rehearse",
+		 NULL);
+	assert_int_equal(again.status, 0);
+	assert_string_equal(qmp_str(again.report, "outcome"), "rehearsed");
+	tool_assert_untouched(vm);
+}
+
 /* By the process id that it was first run with. */
 static void test_tool_killed_pid(LmTest *test, const void *arg)
 {
@@ -145,6 +161,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_tool_killed, "greet"),
 	LM_CASE_ARG(test_tool_killed, "begun"),
 	LM_CASE_ARG(test_tool_killed, "handover"),
+	LM_CASE(test_rehearsal_killed),
 	LM_CASE_ARG(test_tool_killed, "names"),
 	LM_CASE_ARG(test_tool_killed, "retire"),
 	LM_CASE_ARG(test_tool_killed, "settle"),

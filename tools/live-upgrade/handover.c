@@ -252,7 +252,8 @@ static gboolean verify_kept(LuUpgrade *up, JsonNode *info, GError **errp)
 		       why);
 }
 
-gboolean lu_follow(LuUpgrade *up, GError **errp)
+/* @rehearsal: one that is completed is a success, too, and the guest is where it was. */
+static gboolean follow_to_end(LuUpgrade *up, gboolean rehearsal, GError **errp)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(JsonNode) info = follow(up, up->old_qmp, &error);
@@ -271,13 +272,18 @@ gboolean lu_follow(LuUpgrade *up, GError **errp)
 		note_figures(up, info);
 		return TRUE;
 	}
-	if (up->request->rehearse && !g_strcmp0(lu_json_str(info, "status"), "completed")) {
+	if (rehearsal && !g_strcmp0(lu_json_str(info, "status"), "completed")) {
 		note_figures(up, info);
 		return status_is(up->old_qmp, up->journal->status, lu_end_us(SETTLE_MS), &status) ||
 		       lu_fail(errp, LU_ERROR_FAILED, "after the rehearsal the guest is %s",
 			       status);
 	}
 	return verify_kept(up, info, errp);
+}
+
+gboolean lu_follow(LuUpgrade *up, GError **errp)
+{
+	return follow_to_end(up, FALSE, errp);
 }
 
 gboolean lu_follow_new(LuUpgrade *up, GError **errp)
@@ -313,5 +319,5 @@ gboolean lu_step_handover(LuUpgrade *up, GError **errp)
 	if (!ask(up, errp))
 		return FALSE;
 	lu_fault("begun", NULL); /* it cannot fail here, only be killed */
-	return lu_follow(up, errp);
+	return follow_to_end(up, up->request->rehearse, errp);
 }
