@@ -99,8 +99,11 @@ static int map_file(LmSession *s, LmRegion *region, int fd, guint64 offset_bytes
 		 offset_bytes) == MAP_FAILED)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "RAM block %s: mmap",
 				     region->name);
-	/* Another source might flip into it what is no longer private, and no longer empty. */
-	s->spoilt |= !(region->flags & LM_REGION_SHARED);
+	/*
+	 * Another source might flip into it what is no longer private, and no longer empty; and
+	 * after a rehearsal, what is mapped is no longer the file that the block's record names.
+	 */
+	s->spoilt |= s->rehearse || !(region->flags & LM_REGION_SHARED);
 	if (s->rehearse)
 		return 0;
 	/* QEMU takes the block for private memory; who shares it next finds it here. */
