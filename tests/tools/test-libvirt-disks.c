@@ -324,6 +324,7 @@ static void test_raw_refused(LmTest *test, const void *arg)
 	assert_refused(moving, "--move-disk=vdz=/new.img,format=raw", "target is called vdz");
 	assert_refused(moving, "--move-disk=vda=/nowhere/new.img,format=raw", "/nowhere");
 	assert_refused(moving, "--move-disk=vda=/proc/new.img,format=raw", "/proc has room for 0");
+	assert_refused(moving, "--move-disk=vda=/dev/lm-none,format=raw", "no such device");
 	assert_true(g_file_set_contents(moving->new, "precious", -1, NULL));
 	assert_refused(moving, moving->option, "it is there already");
 	unlink(moving->new);

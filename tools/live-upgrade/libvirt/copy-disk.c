@@ -92,7 +92,8 @@ static gboolean check_room(const LuDiskMove *move, guint64 bytes, GError **errp)
 static gboolean check_device(const LuDiskMove *move, JsonNode *image, GError **errp)
 {
 	const guint64 disk = (guint64)lu_json_int(image, "virtual-size"), held = held_bytes(image);
-	g_auto(LuFd) fd = open(move->file, O_RDONLY | O_CLOEXEC);
+	/* O_EXCL: nobody has mounted it, nor uses it for something else. */
+	g_auto(LuFd) fd = open(move->file, O_RDONLY | O_EXCL | O_CLOEXEC);
 	guint64 has = 0;
 
 	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &has) < 0)
@@ -111,6 +112,8 @@ static gboolean check_target(const LuDiskMove *move, JsonNode *image, GError **e
 {
 	struct stat st;
 
+	if (stat(move->file, &st) < 0 && errno == ENOENT && g_str_has_prefix(move->file, "/dev/"))
+		return refuse(move, "there is no such device", errp);
 	if (stat(move->file, &st) < 0)
 		return errno == ENOENT
 			       ? check_room(move, held_bytes(image), errp)
