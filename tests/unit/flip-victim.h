@@ -100,4 +100,44 @@ static inline void put_pages(Victim *victim, gsize bytes, int value)
 	put(victim, data, bytes);
 }
 
+static inline void assert_canaries(Victim *victim)
+{
+	for (guint i = 0; i < PAGE; i++) {
+		assert_int_equal(victim->memory[i], CANARY);
+		assert_int_equal(victim->memory[PAGE + REGION_BYTES + i], CANARY);
+	}
+}
+
+static inline void assert_untouched(Victim *victim)
+{
+	for (guint i = 0; i < REGION_BYTES; i++)
+		if (ram(victim)->host[i])
+			fail_msg("byte %u of the region was written", i);
+}
+
+static inline void assert_fails(Victim *victim, int ret, int code, const char *message)
+{
+	g_autoptr(GError) error = NULL;
+
+	assert_int_equal(lm_flip_receive(&victim->flip, &error), ret);
+	assert_non_null(error);
+	assert_string_equal(error->message, message);
+	assert_int_equal(error->code, code);
+	assert_canaries(victim);
+}
+
+/* A protocol error that was found before a page was written. */
+static inline void assert_refused(Victim *victim, const char *message)
+{
+	assert_fails(victim, -EPROTO, LM_ERROR_PROTOCOL, message);
+	assert_untouched(victim);
+	assert_int_equal(lm_region_bitmap_count_bytes(ram(victim)), 0);
+	assert_int_equal(victim->flip.bytes, 0);
+}
+
+static inline LmFrame frame_of(guint64 offset, guint64 length)
+{
+	return (LmFrame){.range_count = 1, .payload_bytes = length, .range = {{offset, length}}};
+}
+
 #endif

@@ -5,53 +5,11 @@
  */
 #include "flip-victim.h"
 
-#include <sys/ioctl.h>
-
 static void put_end(Victim *victim, guint64 sum)
 {
 	LmFrame end = {.flags = LM_FRAME_END, .payload_bytes = sum};
 
 	put_frame(victim, &end);
-}
-
-static void assert_canaries(Victim *victim)
-{
-	for (guint i = 0; i < PAGE; i++) {
-		assert_int_equal(victim->memory[i], CANARY);
-		assert_int_equal(victim->memory[PAGE + REGION_BYTES + i], CANARY);
-	}
-}
-
-static void assert_untouched(Victim *victim)
-{
-	for (guint i = 0; i < REGION_BYTES; i++)
-		if (ram(victim)->host[i])
-			fail_msg("byte %u of the region was written", i);
-}
-
-static void assert_fails(Victim *victim, int ret, int code, const char *message)
-{
-	g_autoptr(GError) error = NULL;
-
-	assert_int_equal(lm_flip_receive(&victim->flip, &error), ret);
-	assert_non_null(error);
-	assert_string_equal(error->message, message);
-	assert_int_equal(error->code, code);
-	assert_canaries(victim);
-}
-
-/* A protocol error that was found before a page was written. */
-static void assert_refused(Victim *victim, const char *message)
-{
-	assert_fails(victim, -EPROTO, LM_ERROR_PROTOCOL, message);
-	assert_untouched(victim);
-	assert_int_equal(lm_region_bitmap_count_bytes(ram(victim)), 0);
-	assert_int_equal(victim->flip.bytes, 0);
-}
-
-static LmFrame frame_of(guint64 offset, guint64 length)
-{
-	return (LmFrame){.range_count = 1, .payload_bytes = length, .range = {{offset, length}}};
 }
 
 static void put_one(Victim *victim, guint64 offset, guint64 length)
@@ -397,87 +355,6 @@ static void ack_in_part(void **state)
 	assert_ack_refused(victim, "channel 0: an acknowledgement of 3 bytes", REGION_BYTES);
 }
 
-/* -------------------------------------------------------------- channels */
-
-/* One channel is refused: the other ends as well, though its peer is silent. */
-static void one_channel_ends_all(void **state)
-{
-	Victim *victim = *state;
-	LmPipes theirs, ours;
-	gint64 begin_us = g_get_monotonic_time();
-	int fds[6];
-
-	assert_int_equal(lm_pipes_open(&theirs, 3, fds, NULL), 0);
-	assert_int_equal(lm_pipes_adopt(&ours, 3, fds, FALSE, NULL), 0);
-	victim->flip.pipes = &ours;
-	victim->flip.wait.deadline_ms = 5000;
-	assert_int_equal(write(theirs.pair[1].tx, "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG", 32), 32);
-	assert_refused(victim, "a frame begins with 0x47474747, not 0x464d4c51");
-	assert_true(g_get_monotonic_time() - begin_us < 2000 * 1000);
-	lm_pipes_close(&theirs);
-	lm_pipes_close(&ours);
-}
-
-typedef struct Twice {
-	const LmPipes *pipes;
-	const LmRegion *region;
-} Twice;
-
-static void write_to(const LmPipes *pipes, guint channel, const void *data, gsize length)
-{
-	g_assert(write(pipes->pair[channel].tx, data, length) == (ssize_t)length);
-}
-
-static void await_read(const LmPipes *pipes, guint channel)
-{
-	int left;
-
-	while (ioctl(pipes->pair[channel].tx, FIONREAD, &left) == 0 && left)
-		g_usleep(1000);
-}
-
-/* Channel 1 has passed all checks and is half way in the page when it comes on channel 0. */
-static gpointer send_page_twice(gpointer opaque)
-{
-	static const guint8 page[PAGE] = {'x'};
-	const Twice *twice = opaque;
-	LmFrame frame = frame_of(0, PAGE);
-	guint8 encoded[LM_FRAME_BYTES_MAX];
-	gsize length = lm_frame_encode(encoded, &frame);
-
-	write_to(twice->pipes, 1, encoded, length);
-	write_to(twice->pipes, 1, page, PAGE / 2);
-	await_read(twice->pipes, 1);
-	write_to(twice->pipes, 0, encoded, length);
-	write_to(twice->pipes, 0, page, PAGE);
-	while (!lm_region_bitmap_any(twice->region, &frame.range[0]))
-		g_usleep(1000);
-	write_to(twice->pipes, 1, page + PAGE / 2, PAGE / 2);
-	return NULL;
-}
-
-static void page_that_comes_on_two_channels(void **state)
-{
-	Victim *victim = *state;
-	LmPipes theirs, ours;
-	Twice twice = {&theirs, ram(victim)};
-	GThread *thread;
-	int fds[4];
-
-	assert_int_equal(lm_pipes_open(&theirs, 2, fds, NULL), 0);
-	assert_int_equal(lm_pipes_adopt(&ours, 2, fds, FALSE, NULL), 0);
-	victim->flip.pipes = &ours;
-	victim->flip.wait.deadline_ms = 5000;
-	thread = g_thread_new("twice", send_page_twice, &twice);
-	assert_fails(victim, -EPROTO, LM_ERROR_PROTOCOL,
-		     "pages of RAM block ram at 0 came though they are here");
-	g_thread_join(thread);
-	assert_int_equal(lm_region_bitmap_count_bytes(ram(victim)), PAGE);
-	assert_int_equal(victim->flip.bytes, PAGE);
-	lm_pipes_close(&theirs);
-	lm_pipes_close(&ours);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -514,8 +391,6 @@ int main(void)
 		TEST(ack_of_too_many),
 		TEST(ack_twice),
 		TEST(ack_in_part),
-		TEST(one_channel_ends_all),
-		TEST(page_that_comes_on_two_channels),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
