@@ -171,7 +171,17 @@ static void close_kvm(void)
 		lm_test_note("/dev/kvm: %s", g_strerror(errno));
 }
 
-gboolean libvirt_host_begin(const char *daemon, char **why)
+static void end_host(void)
+{
+	end_process(libvirt_daemon_pid());
+	if (host.own_virtlogd)
+		end_process(virtlogd_pid());
+	close_kvm();
+	g_unlink(host.config);
+}
+
+/* FALSE: why not. */
+static gboolean begin_host(const char *daemon, char **why)
 {
 	const char *const virtlogd[] = {"virtlogd", "-d", NULL};
 	g_autofree char *found = g_find_program_in_path(daemon);
@@ -197,19 +207,22 @@ gboolean libvirt_host_begin(const char *daemon, char **why)
 	host.own_virtlogd = !host.systemd && !virtlogd_pid();
 	if ((host.own_virtlogd && !run(virtlogd, NULL, &error)) || !begin_daemon(&error)) {
 		*why = g_strdup(error->message);
-		libvirt_host_end();
+		end_host();
 		return FALSE;
 	}
 	return TRUE;
 }
 
-void libvirt_host_end(void)
+int libvirt_test_main(int argc, char **argv, const LmCase *cases, size_t count)
 {
-	end_process(libvirt_daemon_pid());
-	if (host.own_virtlogd)
-		end_process(virtlogd_pid());
-	close_kvm();
-	g_unlink(host.config);
+	g_autofree char *why = NULL;
+	int status;
+
+	if (!begin_host("libvirtd", &why))
+		return lm_test_skip("%s", why);
+	status = lm_test_main(argc, argv, cases, count);
+	end_host();
+	return status;
 }
 
 /* ----------------------------------------------------------------------- virsh */

@@ -9,12 +9,13 @@
 #define LIBVIRT_STATE "/run/libvirt/qemu"
 
 /*
- * Begins virtlogd and the daemon for the whole program; FALSE: why tests of libvirt cannot run
- * here (there is none, or one serves already). @daemon: "libvirtd". Where systemd runs they are its
+ * Runs the cases with virtlogd and the daemon there, main's exit status; skips where tests of
+ * libvirt cannot run (there is none, or one serves already). Where systemd runs they are its
  * services.
  */
-gboolean libvirt_host_begin(const char *daemon, char **why);
-void libvirt_host_end(void);
+int libvirt_test_main(int argc, char **argv, const LmCase *cases, size_t count);
+#define LIBVIRT_TEST_MAIN(argc, argv, cases)                                                       \
+	libvirt_test_main(argc, argv, cases, G_N_ELEMENTS(cases))
 
 /* The daemon's process; 0: none serves. */
 pid_t libvirt_daemon_pid(void);

@@ -129,20 +129,13 @@ static const LmCase cases[] = {
 
 static int run_here(int argc, char **argv)
 {
-	g_autofree char *why = NULL;
-	int status;
-
 	/* What is installed is to be seen by domains, which have mount namespaces of their own. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) < 0 ||
 	    !own_host_hide("/run", "mode=0755") ||
 	    (g_file_test("/etc/libvirt/qemu", G_FILE_TEST_IS_DIR) &&
 	     !own_host_hide("/etc/libvirt/qemu", "mode=0700")))
 		return lm_test_skip("no folders of its own");
-	if (!libvirt_host_begin("libvirtd", &why))
-		return lm_test_skip("%s", why);
-	status = LM_TEST_MAIN(argc, argv, cases);
-	libvirt_host_end();
-	return status;
+	return LIBVIRT_TEST_MAIN(argc, argv, cases);
 }
 
 int main(int argc, char **argv)

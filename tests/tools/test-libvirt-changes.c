@@ -83,12 +83,5 @@ static const LmCase cases[] = {LM_CASE(test_changed)};
 
 int main(int argc, char **argv)
 {
-	g_autofree char *why = NULL;
-	int status;
-
-	if (!libvirt_host_begin("libvirtd", &why))
-		return lm_test_skip("%s", why);
-	status = LM_TEST_MAIN(argc, argv, cases);
-	libvirt_host_end();
-	return status;
+	return LIBVIRT_TEST_MAIN(argc, argv, cases);
 }

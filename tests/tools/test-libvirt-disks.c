@@ -413,14 +413,8 @@ int main(int argc, char **argv)
 		LM_CASE_ARG(test_move_to_device, "qcow2"),
 	};
 	const char *missing = linux_missing();
-	g_autofree char *why = NULL;
-	int status;
 
 	if (missing)
 		return lm_test_skip("%s is not set", missing);
-	if (!libvirt_host_begin("libvirtd", &why))
-		return lm_test_skip("%s", why);
-	status = LM_TEST_MAIN(argc, argv, cases);
-	libvirt_host_end();
-	return status;
+	return LIBVIRT_TEST_MAIN(argc, argv, cases);
 }

@@ -362,12 +362,5 @@ static const LmCase cases[] = {
 
 int main(int argc, char **argv)
 {
-	g_autofree char *why = NULL;
-	int status;
-
-	if (!libvirt_host_begin("libvirtd", &why))
-		return lm_test_skip("%s", why);
-	status = LM_TEST_MAIN(argc, argv, cases);
-	libvirt_host_end();
-	return status;
+	return LIBVIRT_TEST_MAIN(argc, argv, cases);
 }

@@ -352,15 +352,9 @@ int main(int argc, char **argv)
 {
 	const char *in_systemd = g_getenv("LM_LIBVIRT_IN_SYSTEMD");
 	gboolean machine = g_getenv("LM_IN_MACHINE") != NULL;
-	g_autofree char *why = NULL;
-	int status;
 
 	if (in_systemd && !machine)
 		return in_machine(in_systemd);
-	if (!libvirt_host_begin("libvirtd", &why))
-		return lm_test_skip("%s", why);
-	status =
-		machine ? LM_TEST_MAIN(argc, argv, service_cases) : LM_TEST_MAIN(argc, argv, cases);
-	libvirt_host_end();
-	return status;
+	return machine ? LIBVIRT_TEST_MAIN(argc, argv, service_cases)
+		       : LIBVIRT_TEST_MAIN(argc, argv, cases);
 }
