@@ -35,10 +35,6 @@ void lu_libvirt_copy(LuLibvirt *libvirt)
 {
 }
 
-void lu_libvirt_copy_raw(const char *domain, const LuRequest *request, LuResult *result)
-{
-}
-
 gboolean lu_libvirt_away(LuLibvirt *libvirt, guint deadline_ms, GError **errp)
 {
 	return refuse(errp);

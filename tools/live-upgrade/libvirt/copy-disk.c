@@ -110,17 +110,15 @@ static gboolean check_device(const LuDiskMove *move, JsonNode *image, GError **e
 /* libvirt makes the file; what is in one that is there would be overwritten. */
 static gboolean check_target(const LuDiskMove *move, JsonNode *image, GError **errp)
 {
-	struct stat st;
-
-	if (stat(move->file, &st) < 0 && errno == ENOENT && g_str_has_prefix(move->file, "/dev/"))
-		return refuse(move, "there is no such device", errp);
-	if (stat(move->file, &st) < 0)
-		return errno == ENOENT
-			       ? check_room(move, held_bytes(image), errp)
-			       : lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", move->file);
-	if (S_ISBLK(st.st_mode))
+	if (is_device(move))
 		return check_device(move, image, errp);
-	return refuse(move, "it is there already, and libvirt makes the raw image", errp);
+	if (access(move->file, F_OK) == 0)
+		return refuse(move, "it is there already, and libvirt makes the raw image", errp);
+	if (errno != ENOENT)
+		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", move->file);
+	if (g_str_has_prefix(move->file, "/dev/"))
+		return refuse(move, "there is no such device", errp);
+	return check_room(move, held_bytes(image), errp);
 }
 
 gboolean lu_copy_check(LuQmp *qmp, const LuDiskMove *move, const char *alias, GError **errp)
@@ -236,7 +234,7 @@ static gboolean copy(LuQmp *qmp, const LuDiskMove *move, const LuObserver *obser
 	return TRUE;
 }
 
-void lu_copy_disks(const char *uri, const char *domain, const LuRequest *request, LuResult *result)
+void lu_copy_disks(const char *domain, const LuRequest *request, LuResult *result)
 {
 	const gint64 begin_us = g_get_monotonic_time();
 	g_autoptr(LuRelay) relay = NULL;
@@ -248,7 +246,7 @@ void lu_copy_disks(const char *uri, const char *domain, const LuRequest *request
 		if (!lu_copy_is_libvirts(move))
 			continue;
 		if (!relay) {
-			relay = lu_relay_open(uri, &error);
+			relay = lu_relay_open(LU_LIBVIRT_URI, &error);
 			if (relay)
 				lu_qmp_do(lu_relay_qmp(relay), &error, "libvirt-select",
 					  "{'domain': %s}", domain);

@@ -20,6 +20,6 @@ gboolean lu_copy_is_libvirts(const LuDiskMove *move);
  */
 gboolean lu_copy_check(LuQmp *qmp, const LuDiskMove *move, const char *alias, GError **errp);
 /* All of @request's that are libvirt's, one after the other; what does not go well is noted. */
-void lu_copy_disks(const char *uri, const char *domain, const LuRequest *request, LuResult *result);
+void lu_copy_disks(const char *domain, const LuRequest *request, LuResult *result);
 
 #endif

@@ -54,8 +54,6 @@ gboolean lu_libvirt_back(LuLibvirt *libvirt, GError **errp);
 /* With the daemon back: waits until the disks that move are copied; what does not go well is noted.
  */
 void lu_libvirt_copy(LuLibvirt *libvirt);
-/* The same for a domain's disks that libvirt copies, when its guest was upgraded. */
-void lu_libvirt_copy_raw(const char *domain, const LuRequest *request, LuResult *result);
 /* How long it gave no answer, so far. */
 double lu_libvirt_away_ms(const LuLibvirt *libvirt);
 

@@ -10,7 +10,7 @@
  *   libvirt-copy-begin {disk, file, type, format, bandwidth}
  *                                   has libvirt copy a disk to a new image; type: "file", which it
  *                                   makes, or "block"; bandwidth: bytes a second, as a string
- *   libvirt-copy-query {disk}       {active, offset, len}; active and the same: both images are
+ *   libvirt-copy-query {disk}       {active, offset, len}
  *   libvirt-copy-pivot {disk}       makes the new image the disk
  *   anything else                   QMP, by virDomainQemuMonitorCommand
  */
@@ -18,6 +18,9 @@
 #define LIVE_UPGRADE_LIBVIRT_RELAY_H
 
 #include "qmp.h"
+
+/* The only one that is known so far. */
+#define LU_LIBVIRT_URI "qemu:///system"
 
 typedef struct LuRelay LuRelay;
 

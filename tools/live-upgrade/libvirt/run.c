@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Several domains in one go, and the daemon away once. */
 #include "lu-libvirt.h"
+#include "copy-disk.h"
 #include "error.h"
 
 #include <string.h>
@@ -148,13 +149,15 @@ static void move_all(LuLibvirt *libvirt, GPtrArray *outcomes, LuUpgrade **ups,
 }
 
 /* Also of those that an interrupted run had upgraded: that was before it came to their disks. */
-static void copy_raw(GPtrArray *outcomes)
+static void copy_disks(GPtrArray *outcomes, const LuRequest *request)
 {
+	if (!request->moves || request->rehearse || request->dry_run)
+		return;
 	for (guint i = 0; i < outcomes->len; i++) {
 		LuLibvirtOutcome *outcome = outcomes->pdata[i];
 
 		if (!outcome->error)
-			lu_libvirt_copy_raw(outcome->name, &outcome->request, &outcome->result);
+			lu_copy_disks(outcome->name, &outcome->request, &outcome->result);
 	}
 }
 
@@ -182,7 +185,7 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 		fail_all(outcomes, error);
 	if (libvirt && begin_all(libvirt, outcomes, ups, begin, opaque) && !request->dry_run)
 		move_all(libvirt, outcomes, ups, begin, opaque);
-	copy_raw(outcomes);
+	copy_disks(outcomes, request);
 	for (guint i = 0; i < outcomes->len; i++)
 		lu_upgrade_abandon(ups[i]); /* of a dry run: nothing is left to take back */
 	return outcomes;

@@ -12,7 +12,6 @@
  *   after it was begun            its journal                           that is removed
  */
 #include "lu-libvirt.h"
-#include "copy-disk.h"
 #include "daemon.h"
 #include "domain.h"
 #include "error.h"
@@ -24,9 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SYSTEM_URI "qemu:///system"
-#define START_MS   60000
-#define DAEMON_MS  30000
+#define START_MS  60000
+#define DAEMON_MS 30000
 
 typedef struct Vm {
 	LuDomain *domain;
@@ -74,16 +72,16 @@ LuLibvirt *lu_libvirt_open(const char *uri, GError **errp)
 {
 	g_autoptr(LuLibvirt) libvirt = NULL;
 
-	if (uri && strcmp(uri, SYSTEM_URI)) {
+	if (uri && strcmp(uri, LU_LIBVIRT_URI)) {
 		lu_fail(errp, LU_ERROR_REFUSED,
-			"libvirt's %s cannot be handled; " SYSTEM_URI " can", uri);
+			"libvirt's %s cannot be handled; " LU_LIBVIRT_URI " can", uri);
 		return NULL;
 	}
 	libvirt = new_session(errp);
 	if (!libvirt)
 		return NULL;
 	/* First the connection: it may begin a daemon that waits at its socket. */
-	libvirt->relay = lu_relay_open(SYSTEM_URI, errp);
+	libvirt->relay = lu_relay_open(LU_LIBVIRT_URI, errp);
 	return libvirt->relay ? g_steal_pointer(&libvirt) : NULL;
 }
 
@@ -170,7 +168,7 @@ static gboolean name_disks(Vm *vm, GError **errp)
 LuUpgrade *lu_libvirt_begin(LuLibvirt *libvirt, const char *domain, const LuRequest *request,
 			    LuResult *result, GError **errp)
 {
-	LuDomain *opened = lu_domain_open(SYSTEM_URI, domain, errp);
+	LuDomain *opened = lu_domain_open(LU_LIBVIRT_URI, domain, errp);
 	LuUpgrade *up;
 	Vm *vm;
 
@@ -227,7 +225,7 @@ static gboolean connect_again(LuLibvirt *libvirt, GError **errp)
 {
 	g_autoptr(GError) error = NULL;
 
-	libvirt->relay = lu_relay_open(SYSTEM_URI, &error);
+	libvirt->relay = lu_relay_open(LU_LIBVIRT_URI, &error);
 	return libvirt->relay ||
 	       lu_fail(errp, LU_ERROR_MANAGER, "%s came back and does not answer: %s",
 		       lu_daemon_name(libvirt->daemon), error->message);
@@ -269,12 +267,6 @@ static void follow_copy(LuLibvirt *libvirt, const Vm *vm)
 
 		lu_remove_empty_journal(journal);
 	}
-}
-
-void lu_libvirt_copy_raw(const char *domain, const LuRequest *request, LuResult *result)
-{
-	if (request->moves && !request->rehearse && !request->dry_run)
-		lu_copy_disks(SYSTEM_URI, domain, request, result);
 }
 
 void lu_libvirt_copy(LuLibvirt *libvirt)
