@@ -1,27 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a broken or hostile peer can do with one channel to the others of the same flip. */
+/*
+ * A hostile peer that sends a page on two channels at once. Two threads write to it then, which is
+ * what the thread sanitizer would say of this program; it is not run there.
+ */
 #include "flip-victim.h"
 
 #include <sys/ioctl.h>
-
-/* One channel is refused: the other ends as well, though its peer is silent. */
-static void one_channel_ends_all(void **state)
-{
-	Victim *victim = *state;
-	LmPipes theirs, ours;
-	gint64 begin_us = g_get_monotonic_time();
-	int fds[6];
-
-	assert_int_equal(lm_pipes_open(&theirs, 3, fds, NULL), 0);
-	assert_int_equal(lm_pipes_adopt(&ours, 3, fds, FALSE, NULL), 0);
-	victim->flip.pipes = &ours;
-	victim->flip.wait.deadline_ms = 5000;
-	assert_int_equal(write(theirs.pair[1].tx, "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG", 32), 32);
-	assert_refused(victim, "a frame begins with 0x47474747, not 0x464d4c51");
-	assert_true(g_get_monotonic_time() - begin_us < 2000 * 1000);
-	lm_pipes_close(&theirs);
-	lm_pipes_close(&ours);
-}
 
 typedef struct Twice {
 	const LmPipes *pipes;
@@ -88,7 +72,6 @@ static void page_that_comes_on_two_channels(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_channel_ends_all),
 		TEST(page_that_comes_on_two_channels),
 	};
 

@@ -355,6 +355,27 @@ static void ack_in_part(void **state)
 	assert_ack_refused(victim, "channel 0: an acknowledgement of 3 bytes", REGION_BYTES);
 }
 
+/* -------------------------------------------------------------- channels */
+
+/* One channel is refused: the other ends as well, though its peer is silent. */
+static void one_channel_ends_all(void **state)
+{
+	Victim *victim = *state;
+	LmPipes theirs, ours;
+	gint64 begin_us = g_get_monotonic_time();
+	int fds[6];
+
+	assert_int_equal(lm_pipes_open(&theirs, 3, fds, NULL), 0);
+	assert_int_equal(lm_pipes_adopt(&ours, 3, fds, FALSE, NULL), 0);
+	victim->flip.pipes = &ours;
+	victim->flip.wait.deadline_ms = 5000;
+	assert_int_equal(write(theirs.pair[1].tx, "GGGGGGGGGGGGGGGGGGGGGGGGGGGGGGGG", 32), 32);
+	assert_refused(victim, "a frame begins with 0x47474747, not 0x464d4c51");
+	assert_true(g_get_monotonic_time() - begin_us < 2000 * 1000);
+	lm_pipes_close(&theirs);
+	lm_pipes_close(&ours);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -391,6 +412,7 @@ int main(void)
 		TEST(ack_of_too_many),
 		TEST(ack_twice),
 		TEST(ack_in_part),
+		TEST(one_channel_ends_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
