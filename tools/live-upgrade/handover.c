@@ -101,7 +101,10 @@ static gboolean does_not_know(const GError *error, const char *parameter)
 	return is_unexpected(error) && strstr(error->message, parameter);
 }
 
-/* An older plugin says that a parameter is unexpected which it does not know. */
+/*
+ * An older plugin says that a parameter is unexpected which it does not know. An error of another
+ * domain than LU_QMP_ERROR: it may have been heard.
+ */
 static gboolean ask(LuUpgrade *up, GError **errp)
 {
 	const gboolean share = up->request->way != LU_WAY_FLIP;
@@ -120,8 +123,8 @@ static gboolean ask(LuUpgrade *up, GError **errp)
 		if (begin(up, FALSE, FALSE, &error))
 			return TRUE;
 	}
-	return lu_fail(errp, LU_ERROR_REFUSED, "the plugin in process %d refuses: %s",
-		       (int)up->old->pid, error->message);
+	g_propagate_error(errp, g_steal_pointer(&error));
+	return FALSE;
 }
 
 /* ----------------------------------------------------------------- following */
@@ -149,7 +152,7 @@ static gboolean is_over(JsonNode *info)
 	static const char *const ends[] = {"none", "completed", "failed", "cancelled", NULL};
 	const char *status = lu_json_str(info, "status");
 
-	return !status || g_strv_contains(ends, status);
+	return status && g_strv_contains(ends, status);
 }
 
 static void sample(LuUpgrade *up, JsonNode *info)
@@ -315,9 +318,14 @@ gboolean lu_follow_new(LuUpgrade *up, GError **errp)
 
 gboolean lu_step_handover(LuUpgrade *up, GError **errp)
 {
+	g_autoptr(GError) error = NULL;
+
 	lu_threads_copy(up);
-	if (!ask(up, errp))
-		return FALSE;
+	if (!ask(up, &error) && error->domain == LU_QMP_ERROR)
+		return lu_fail(errp, LU_ERROR_REFUSED, "the plugin in process %d refuses: %s",
+			       (int)up->old->pid, error->message);
+	if (error) /* QEMU may do what it did not answer in time */
+		lu_note(up, g_strdup(error->message));
 	lu_fault("begun", NULL); /* it cannot fail here, only be killed */
 	return follow_to_end(up, up->request->rehearse, errp);
 }

@@ -20,6 +20,7 @@ struct LuQmp {
 	LuFd fd;
 	pid_t peer;
 	GString *in;
+	gint64 last_id; /* of a command */
 };
 
 void lu_qmp_free(LuQmp *qmp)
@@ -146,11 +147,36 @@ static gboolean send_all(LuQmp *qmp, const char *text, gint64 end_us, GError **e
 	return TRUE;
 }
 
+/* Tests do not wait as long as administrators. */
+static guint reply_ms(void)
+{
+	const char *ms = LM_FAULT_INJECTION ? g_getenv("QEMU_LIVE_UPGRADE_REPLY_MS") : NULL;
+
+	return ms ? (guint)g_ascii_strtoull(ms, NULL, 10) : REPLY_MS;
+}
+
+/* A line with @id, by which its reply is known from one that comes after its deadline. */
+static char *with_id(const char *message, gint64 id)
+{
+	g_autoptr(JsonNode) node = json_from_string(message, NULL);
+	g_autofree char *text = NULL;
+
+	json_object_set_int_member(json_node_get_object(node), "id", id);
+	text = json_to_string(node, FALSE);
+	return g_strconcat(text, "\n", NULL);
+}
+
+static gboolean is_late(JsonNode *reply, gint64 id)
+{
+	return lu_json_member(reply, "id") && lu_json_int(reply, "id") != id;
+}
+
 JsonNode *lu_qmp_send(LuQmp *qmp, const char *message, GError **errp)
 {
-	gint64 end_us = lu_end_us(REPLY_MS);
+	const gint64 end_us = lu_end_us(reply_ms()), id = ++qmp->last_id;
+	g_autofree char *line = with_id(message, id);
 
-	if (!send_all(qmp, message, end_us, errp) || !send_all(qmp, "\n", end_us, errp))
+	if (!send_all(qmp, line, end_us, errp))
 		return NULL;
 	for (;;) {
 		g_autoptr(JsonNode) reply = next_message(qmp, end_us, errp);
@@ -158,6 +184,8 @@ JsonNode *lu_qmp_send(LuQmp *qmp, const char *message, GError **errp)
 
 		if (!reply)
 			return NULL;
+		if (is_late(reply, id))
+			continue;
 		if (lu_json_member(reply, "return"))
 			return json_node_ref(lu_json_member(reply, "return"));
 		if (!lu_json_member(reply, "error"))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* QMP over a unix socket: one thread, no main loop, every call has a deadline. */
+/*
+ * QMP over a unix socket: one thread, no main loop, every call has a deadline. After a call that
+ * missed it the command may still be carried out; a later call gets its own reply.
+ */
 #ifndef LIVE_UPGRADE_QMP_H
 #define LIVE_UPGRADE_QMP_H
 
@@ -34,7 +37,7 @@ JsonNode *lu_qmp_call(LuQmp *qmp, GError **errp, const char *command, const char
 /* The same without a use for the reply. */
 gboolean lu_qmp_do(LuQmp *qmp, GError **errp, const char *command, const char *arguments, ...)
 	G_GNUC_PRINTF(4, 5);
-/* A whole message, {"execute": ...}. */
+/* A whole message, {"execute": ...}, without an id. */
 JsonNode *lu_qmp_send(LuQmp *qmp, const char *message, GError **errp);
 /* A descriptor under a name of the monitor's; it stays the caller's. */
 gboolean lu_qmp_pass_fd(LuQmp *qmp, int fd, const char *name, GError **errp);

@@ -230,6 +230,30 @@ static char *answer(Server *server, const char *line)
 	return reply ? reply : pass_on(server, line);
 }
 
+/* A line with the id of the command that it answers; libvirt sends commands with ids of its own. */
+static char *line_of(const char *reply, JsonNode *id)
+{
+	g_autoptr(JsonNode) node = json_from_string(reply, NULL);
+
+	if (node && id)
+		json_object_set_member(json_node_get_object(node), "id", json_node_copy(id));
+	return node ? json_to_string(node, FALSE) : g_strdup(reply);
+}
+
+static char *answer_line(Server *server, const char *line)
+{
+	g_autoptr(JsonNode) message = json_from_string(line, NULL);
+	JsonNode *member = lu_json_member(message, "id");
+	g_autoptr(JsonNode) id = member ? json_node_copy(member) : NULL;
+	g_autofree char *text = NULL, *reply = NULL;
+
+	if (id)
+		json_object_remove_member(json_node_get_object(message), "id");
+	text = message ? json_to_string(message, FALSE) : g_strdup(line);
+	reply = answer(server, text);
+	return line_of(reply, id);
+}
+
 static void keep_silent(void *opaque, virErrorPtr error)
 {
 }
@@ -251,9 +275,7 @@ void lu_relay_serve(const char *uri, int fd)
 		g_strchomp(line);
 		if (!*line)
 			continue;
-		reply = answer(&server, line);
-		/* One line, whatever libvirt made of it. */
-		g_strdelimit(reply, "\r\n", ' ');
+		reply = answer_line(&server, line);
 		fputs(reply, out);
 		fputc('\n', out);
 		if (fflush(out))
