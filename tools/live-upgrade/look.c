@@ -61,6 +61,22 @@ static gboolean check_unmanaged(pid_t pid, GError **errp)
 	return TRUE;
 }
 
+/* Journals were looked for before it was locked: another run may have left one since. */
+static gboolean lock(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(LuJournal) journal = NULL;
+
+	if (up->request->dry_run)
+		return TRUE;
+	if (!lu_lock(up, up->old->pid, up->old->start_time, errp))
+		return FALSE;
+	journal = lu_journal_find(up->base, up->old->pid, NULL);
+	return !journal || lu_fail(errp, LU_ERROR_REFUSED,
+				   "another run on QEMU %d has just been interrupted at \"%s\"; "
+				   "run this again",
+				   (int)up->old->pid, journal->step);
+}
+
 gboolean lu_step_look(LuUpgrade *up, GError **errp)
 {
 	const LuManager *manager = up->request->manager;
@@ -86,9 +102,7 @@ gboolean lu_step_look(LuUpgrade *up, GError **errp)
 	up->old_qmp = up->running->qmp;
 	up->result->old_pid = pid;
 	up->result->from = g_strdup(up->running->version.text);
-	if (!up->request->dry_run && !lu_lock(up, up->running->qmp_path, errp))
-		return FALSE;
-	return lu_check_plugin(up, errp) && lu_running_check(up->running, errp);
+	return lock(up, errp) && lu_check_plugin(up, errp) && lu_running_check(up->running, errp);
 }
 
 gboolean lu_step_probe(LuUpgrade *up, GError **errp)

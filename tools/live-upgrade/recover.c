@@ -183,7 +183,7 @@ gboolean lu_recover(LuUpgrade *up, gboolean *finished, GError **errp)
 			       "or takes it back",
 			       step);
 	}
-	if (!lu_lock(up, up->journal->qmp_path, errp))
+	if (!lu_lock(up, up->journal->old_pid, up->journal->old_start, errp))
 		return FALSE;
 	find_processes(up);
 	up->result->old_pid = up->journal->old_pid;

@@ -139,6 +139,13 @@ static gboolean connect_to(LuRunning *running, const char *path, GError **errp)
 			       absolute);
 		return FALSE;
 	}
+	if (lu_qmp_peer(running->qmp) != running->process->pid) {
+		lu_fail(errp, LU_ERROR_REFUSED,
+			"at QMP socket %s process %d answers, and not QEMU %d", absolute,
+			(int)lu_qmp_peer(running->qmp), (int)running->process->pid);
+		g_clear_pointer(&running->qmp, lu_qmp_free);
+		return FALSE;
+	}
 	running->qmp_path = g_steal_pointer(&absolute);
 	return TRUE;
 }

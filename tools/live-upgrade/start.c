@@ -244,6 +244,11 @@ gboolean lu_step_greet(LuUpgrade *up, GError **errp)
 	up->new_qmp = lu_qmp_open(path, up->child.pidfd, lu_end_us(START_MS), &error);
 	if (!up->new_qmp)
 		return explain_end(up, errp);
+	if (lu_qmp_peer(up->new_qmp) != up->child.pid)
+		return lu_fail(errp, LU_ERROR_FAILED,
+			       "at QMP socket %s process %d answers, and not the new one, %d",
+			       up->journal->qmp_temporary, (int)lu_qmp_peer(up->new_qmp),
+			       (int)up->child.pid);
 	up->new = lu_process_open(up->child.pid, errp);
 	if (!up->new)
 		return FALSE;

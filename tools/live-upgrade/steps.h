@@ -38,7 +38,10 @@ struct LuUpgrade {
  * POINT:fail; only in a build with -Dfault_injection=true. */
 gboolean lu_fault(const char *point, GError **errp);
 void lu_note(LuUpgrade *up, char *text);
-gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp);
+
+/* lock.c: the VM whose old process this is; what was locked before is let go. */
+gboolean lu_lock(LuUpgrade *up, pid_t pid, guint64 start_time, GError **errp);
+void lu_unlock(LuUpgrade *up);
 
 /* look.c */
 LuPlan *lu_make_plan(LuUpgrade *up, GError **errp);

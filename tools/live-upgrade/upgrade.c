@@ -34,8 +34,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct {
@@ -102,44 +100,6 @@ void lu_note(LuUpgrade *up, char *text)
 	g_ptr_array_add(up->result->notes, text);
 	if (up->request->observer.note)
 		up->request->observer.note(up->request->observer.opaque, text);
-}
-
-static gboolean is_at(int fd, const char *path)
-{
-	struct stat here, there;
-
-	return !fstat(fd, &here) && !stat(path, &there) && here.st_ino == there.st_ino &&
-	       here.st_dev == there.st_dev;
-}
-
-/*
- * One run at a time for one VM; the kernel lets go of it however this process ends. The file is
- * removed by who holds it, so what was locked must still be at its path.
- */
-gboolean lu_lock(LuUpgrade *up, const char *qmp_path, GError **errp)
-{
-	g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA1, qmp_path, -1);
-	g_autofree char *name = g_strconcat(sum, ".lock", NULL);
-	g_autofree char *path = g_build_filename(up->base, name, NULL);
-	g_auto(LuFd) fd = -1;
-
-	if (up->lock_fd >= 0)
-		return TRUE;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || !is_at(fd, path))
-		return lu_fail(errp, LU_ERROR_REFUSED,
-			       "another run of this tool is at work on the VM behind %s", qmp_path);
-	up->lock_fd = lu_fd_steal(&fd);
-	up->lock_path = g_steal_pointer(&path);
-	return TRUE;
-}
-
-static void unlock(LuUpgrade *up)
-{
-	if (up->lock_path)
-		unlink(up->lock_path);
-	g_free(up->lock_path);
-	lu_fd_clear(&up->lock_fd);
 }
 
 /* Steps that are for managed VMs only, or for disks that move. */
@@ -221,7 +181,7 @@ static gboolean walk(LuUpgrade *up, guint end, GError **errp)
 static void clear(LuUpgrade *up)
 {
 	up->result->total_ms = (double)(g_get_monotonic_time() - up->begin_us) / 1000;
-	unlock(up);
+	lu_unlock(up);
 	lu_fd_clear(&up->stderr_fd);
 	lu_child_release(&up->child);
 	lu_qmp_free(up->new_qmp);
@@ -272,6 +232,7 @@ static gboolean recover(LuUpgrade *up, gboolean *finished, GError **errp)
 	up->base = lu_journal_base(errp);
 	if (!up->base || !lu_recover(up, finished, errp))
 		return FALSE;
+	lu_fault("recovered", NULL);
 	if (!*finished && up->request->recover_only)
 		return say_where_it_is(up, errp);
 	up->next = *finished ? STEP_RECORD : 0;
