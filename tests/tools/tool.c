@@ -127,6 +127,16 @@ static void note_run(const char *program, const Run *run)
 			     qmp_str(run->report, "error"));
 }
 
+static void note_end(Run *run, const char *program, int status)
+{
+	run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	run->report = json_from_string(run->out, NULL);
+	run->new_pid = run->report && JSON_NODE_HOLDS_OBJECT(run->report)
+			       ? (pid_t)qmp_int(run->report, "new-pid")
+			       : -1;
+	note_run(program, run);
+}
+
 void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 {
 	g_autoptr(GError) error = NULL;
@@ -135,19 +145,12 @@ void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp)
 	g_spawn_sync(NULL, (char **)argv, envp, G_SPAWN_DEFAULT, NULL, NULL, &run->out, &run->err,
 		     &status, &error);
 	must(error);
-	run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-	run->report = json_from_string(run->out, NULL);
-	run->new_pid = run->report && JSON_NODE_HOLDS_OBJECT(run->report)
-			       ? (pid_t)qmp_int(run->report, "new-pid")
-			       : -1;
-	note_run(argv[0], run);
+	note_end(run, argv[0], status);
 }
 
-void tool_run_list(LmTest *test, Run *run, const char *fault, const char *const *first,
-		   va_list more)
+static GPtrArray *arguments(const char *const *first, va_list more)
 {
-	g_autoptr(GPtrArray) argv = g_ptr_array_new();
-	g_auto(GStrv) envp = g_get_environ();
+	GPtrArray *argv = g_ptr_array_new();
 	const char *argument;
 
 	g_ptr_array_add(argv, (char *)lm_test_env("LM_TOOL"));
@@ -157,9 +160,67 @@ void tool_run_list(LmTest *test, Run *run, const char *fault, const char *const 
 	while ((argument = va_arg(more, const char *)))
 		g_ptr_array_add(argv, (char *)argument);
 	g_ptr_array_add(argv, NULL);
-	if (fault)
-		envp = g_environ_setenv(envp, "QEMU_LIVE_UPGRADE_FAULT", fault, TRUE);
+	return argv;
+}
+
+static GStrv environment(const char *fault)
+{
+	GStrv envp = g_get_environ();
+
+	return fault ? g_environ_setenv(envp, "QEMU_LIVE_UPGRADE_FAULT", fault, TRUE) : envp;
+}
+
+void tool_run_list(LmTest *test, Run *run, const char *fault, const char *const *first,
+		   va_list more)
+{
+	g_autoptr(GPtrArray) argv = arguments(first, more);
+	g_auto(GStrv) envp = environment(fault);
+
 	tool_run_argv(test, run, (const char *const *)argv->pdata, envp);
+}
+
+void tool_start(LmTest *test, Run *run, const char *fault, ...)
+{
+	const char *const none[] = {NULL};
+	g_autoptr(GPtrArray) argv = NULL;
+	g_auto(GStrv) envp = environment(fault);
+	g_autoptr(GError) error = NULL;
+	va_list args;
+
+	va_start(args, fault);
+	argv = arguments(none, args);
+	va_end(args);
+	g_spawn_async_with_pipes(NULL, (char **)argv->pdata, envp, G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+				 NULL, &run->pid, NULL, &run->out_fd, &run->err_fd, &error);
+	must(error);
+}
+
+void tool_wait_stopped(const Run *run)
+{
+	int status;
+
+	assert_int_equal(waitpid(run->pid, &status, WUNTRACED), run->pid);
+	assert_true(WIFSTOPPED(status));
+}
+
+static char *read_all(int fd)
+{
+	g_autoptr(GIOChannel) channel = g_io_channel_unix_new(fd);
+	char *text = NULL;
+
+	g_io_channel_set_close_on_unref(channel, TRUE);
+	g_io_channel_read_to_end(channel, &text, NULL, NULL);
+	return text ? text : g_strdup("");
+}
+
+void tool_finish(Run *run)
+{
+	int status;
+
+	assert_int_equal(waitpid(run->pid, &status, 0), run->pid);
+	run->out = read_all(run->out_fd);
+	run->err = read_all(run->err_fd);
+	note_end(run, lm_test_env("LM_TOOL"), status);
 }
 
 void tool_run(LmTest *test, Run *run, const char *fault, ...)

@@ -10,6 +10,8 @@ typedef struct Run {
 	JsonNode *report; /* with --json; NULL: it said none */
 	char *out, *err;
 	pid_t new_pid; /* of the report; killed at the end of the case */
+	GPid pid;      /* of a run that tool_start began */
+	int out_fd, err_fd;
 } Run;
 
 void run_clear(Run *run);
@@ -29,6 +31,11 @@ void tool_run_list(LmTest *test, Run *run, const char *fault, const char *const 
 		   va_list more);
 /* The same as @argv says, a program first, in @envp (NULL: this one's). */
 void tool_run_argv(LmTest *test, Run *run, const char *const *argv, char **envp);
+/* tool_run in two parts. What it says between them must fit into a pipe. */
+void tool_start(LmTest *test, Run *run, const char *fault, ...) G_GNUC_NULL_TERMINATED;
+void tool_finish(Run *run);
+/* Until the run's fault, POINT:stop, has stopped it, which SIGCONT ends. */
+void tool_wait_stopped(const Run *run);
 /* LM_QEMU, as a path. */
 const char *tool_qemu(void);
 /*

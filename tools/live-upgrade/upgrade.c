@@ -145,22 +145,33 @@ static void pass_on(const GError *error, gboolean touched, GError **errp)
 	g_set_error_literal(errp, LU_ERROR, code, error->message);
 }
 
+/* A step after the commit is done even if the journal cannot be written. */
+static void settle(LuUpgrade *up, guint i)
+{
+	g_autoptr(GError) unrecorded = NULL, error = NULL;
+
+	if (!record_step(up, i, &unrecorded))
+		lu_note(up, g_strdup(unrecorded->message));
+	if (!steps[i].forward(up, &error))
+		lu_note(up, g_strdup(error->message));
+	lu_fault(steps[i].name, NULL);
+}
+
 /* From up->next to @end, which is not done. */
 static gboolean walk(LuUpgrade *up, guint end, GError **errp)
 {
 	for (; up->next < end; up->next++) {
 		guint i = up->next;
 		g_autoptr(GError) error = NULL;
-		gboolean ok = record_step(up, i, &error) && steps[i].forward(up, &error);
-
-		/* Where there is no way back it can be killed, but not fail. */
-		ok = lu_fault(steps[i].name, ok && i < STEP_HANDOVER ? &error : NULL) && ok;
+		gboolean ok;
 
 		if (i >= STEP_RECORD) { /* the guest is in the new process, whatever happens */
-			if (error)
-				lu_note(up, g_strdup(error->message));
+			settle(up, i);
 			continue;
 		}
+		ok = record_step(up, i, &error) && steps[i].forward(up, &error);
+		/* Where there is no way back it can be killed, but not fail. */
+		ok = lu_fault(steps[i].name, ok && i < STEP_HANDOVER ? &error : NULL) && ok;
 		if (ok && !is_last(up, i))
 			continue;
 		up->next = G_N_ELEMENTS(steps);
