@@ -112,6 +112,52 @@ static void test_tool_killed(LmTest *test, const void *arg)
 	tool_assert_upgraded(vm, &again);
 }
 
+/*
+ * In the next upgrade the old process is one that came by a handover itself: that it says so does
+ * not mean that the guest has left it.
+ */
+static void test_next_killed(LmTest *test, const void *arg)
+{
+	g_autofree char *fault = g_strconcat(arg, ":kill", NULL);
+	Vm *vm = tool_vm(test, &plain);
+	g_auto(Run) first = {0}, run = {0}, again = {0};
+
+	tool_run(test, &first, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &first);
+	tool_run(test, &run, fault, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &again);
+	assert_int_not_equal(again.new_pid, first.new_pid);
+}
+
+/*
+ * Process ids that QEMU says are those of its PID namespace: a new process that holds the guest's
+ * pages is not to be taken for another one.
+ */
+static void test_pid_namespace_killed(LmTest *test, const void *arg)
+{
+	VmOptions options = plain;
+	g_autofree char *inner =
+		tool_script(test, "inner", "%s \"$@\" & exec sleep 600\n", tool_qemu());
+	g_autofree char *outer = tool_script(
+		test, "outer", "exec unshare --pid --fork --kill-child --mount-proc %s \"$@\"\n",
+		inner);
+	g_autofree char *plugin = g_strdup_printf("%s,fault=load:stop", lm_test_env("LM_PLUGIN"));
+	g_auto(Run) run = {0}, again = {0};
+	Vm *vm;
+
+	options.binary = outer;
+	vm = tool_vm(test, &options);
+	tool_run(test, &run, "begun:kill", "--qmp", vm->qmp_path, "--binary", tool_qemu(),
+		 "--plugin", plugin, "--way", "flip", NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
+		 lm_test_env("LM_PLUGIN"), NULL);
+	assert_int_equal(again.status, 0);
+	tool_assert_runs_in(vm, again.new_pid);
+}
+
 /* The same of a rehearsal: one that is completed must not be taken for a guest that has moved. */
 static void test_rehearsal_killed(LmTest *test, const void *arg)
 {
@@ -161,6 +207,11 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_tool_killed, "greet"),
 	LM_CASE_ARG(test_tool_killed, "begun"),
 	LM_CASE_ARG(test_tool_killed, "handover"),
+	LM_CASE_ARG(test_next_killed, "start"),
+	LM_CASE_ARG(test_next_killed, "greet"),
+	LM_CASE_ARG(test_next_killed, "begun"),
+	LM_CASE_ARG(test_next_killed, "retire"),
+	LM_CASE(test_pid_namespace_killed),
 	LM_CASE(test_rehearsal_killed),
 	LM_CASE_ARG(test_tool_killed, "names"),
 	LM_CASE_ARG(test_tool_killed, "retire"),

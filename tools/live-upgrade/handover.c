@@ -155,6 +155,19 @@ static gboolean is_over(JsonNode *info)
 	return status && g_strv_contains(ends, status);
 }
 
+/*
+ * The old process answers for the last handover that it knows, which may be the one that it came
+ * by, or one with another process long ago. "peer-pid" is of its own PID namespace.
+ */
+gboolean lu_is_of_this(const LuUpgrade *up, JsonNode *info)
+{
+	const pid_t peer = (pid_t)lu_json_int(info, "peer-pid");
+	const pid_t new = lu_proc_own_pid(up->journal->new_pid);
+
+	return !g_strcmp0(lu_json_str(info, "role"), "source") &&
+	       (peer <= 0 || new <= 0 || peer == new);
+}
+
 static void sample(LuUpgrade *up, JsonNode *info)
 {
 	const LuObserver *observer = &up->request->observer;
@@ -271,6 +284,9 @@ static gboolean follow_to_end(LuUpgrade *up, gboolean rehearsal, GError **errp)
 			       "it cannot be told where the guest is: %s; run this again",
 			       error->message);
 	}
+	if (!lu_is_of_this(up, info))
+		return lu_fail(errp, LU_ERROR_REFUSED, "QEMU %d did not begin the handover",
+			       (int)up->journal->old_pid);
 	if (!g_strcmp0(owner, "destination")) {
 		note_figures(up, info);
 		return TRUE;

@@ -64,6 +64,15 @@ char *lu_proc_status_field(const char *text, const char *name)
 	return NULL;
 }
 
+pid_t lu_proc_own_pid(pid_t pid)
+{
+	g_autofree char *status = lu_proc_read(pid, "status", NULL);
+	g_autofree char *pids = lu_proc_status_field(status, "NSpid");
+	const char *last = pids ? strrchr(pids, '\t') : NULL;
+
+	return pids ? (pid_t)g_ascii_strtoll(last ? last + 1 : pids, NULL, 10) : 0;
+}
+
 guint64 lu_proc_status_bytes(pid_t pid, const char *name)
 {
 	g_autofree char *text = lu_proc_read(pid, "status", NULL);

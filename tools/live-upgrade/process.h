@@ -48,6 +48,8 @@ GStrv lu_proc_split(const char *data, gsize length);
 gboolean lu_proc_parse_stat(const char *text, char *state, guint64 *start_time);
 /* The value behind "NAME:" in a /proc/PID/status; the caller's. */
 char *lu_proc_status_field(const char *text, const char *name);
+/* Its id in its own PID namespace; 0: that cannot be read. */
+pid_t lu_proc_own_pid(pid_t pid);
 /* kB behind "NAME:", in bytes. */
 guint64 lu_proc_status_bytes(pid_t pid, const char *name);
 

@@ -6,7 +6,8 @@
  *   old     new     what is true                         what is done
  *   is      ended   the guest never left                 what was made for it is removed
  *   any     any     managed, before the handover        the new one is killed, as above
- *   is      is      the old one says: kept, failed       the new one is killed, as above
+ *   is      is      the old one says: kept, failed,      the new one is killed, as above
+ *                   or nothing of this handover
  *                   the old one says: under way          it is followed to its end
  *                   the old one says: handed over        the remaining steps
  *   any     is      a step after the commit was begun    the remaining steps
@@ -95,7 +96,6 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 {
 	g_autoptr(GError) error = NULL;
 	g_autoptr(JsonNode) info = NULL;
-	const char *status, *owner;
 
 	if (!up->old_qmp)
 		return lu_fail(errp, LU_ERROR_REFUSED,
@@ -105,13 +105,8 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 	info = lu_qmp_call(up->old_qmp, errp, "query-localhost-migrate", NULL);
 	if (!info)
 		return FALSE;
-	status = lu_json_str(info, "status");
-	owner = lu_json_str(info, "owner");
-	if (g_strcmp0(status, "none") == 0)
+	if (!lu_is_of_this(up, info))
 		return take_back(up);
-	if (g_strcmp0(owner, "destination") && lu_json_int(info, "peer-pid") &&
-	    lu_json_int(info, "peer-pid") != up->new->pid)
-		return take_back(up); /* that was another handover, long ago */
 	if (lu_follow(up, &error))
 		return go_on(up, finished);
 	if (g_error_matches(error, LU_ERROR, LU_ERROR_LOST)) {

@@ -343,11 +343,9 @@ static gboolean check_service(LuRunning *running, GError **errp)
 /* The kernel ends all of a PID namespace's processes when its first one ends. */
 static gboolean check_namespaces(LuRunning *running, GError **errp)
 {
-	g_autofree char *status = lu_proc_read(running->process->pid, "status", NULL);
-	g_autofree char *pids = lu_proc_status_field(status, "NSpid");
 	struct stat st;
 
-	if (!g_strcmp0(pids, "1") || (pids && g_str_has_suffix(pids, "\t1")))
+	if (lu_proc_own_pid(running->process->pid) == 1)
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "QEMU %d is the first process of its PID namespace (a container), "
 			       "which would end with it",

@@ -7,11 +7,13 @@
 #include "reconnect.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define QUIT_MS 15000
+#define POLL_MS 20
 
 gboolean lu_step_names(LuUpgrade *up, GError **errp)
 {
@@ -46,10 +48,33 @@ static void ask_to_end(gpointer opaque)
 	syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGTERM, NULL, 0);
 }
 
+/* A last look: the old process is the only one that could still have it. */
+static gboolean new_has_guest(LuUpgrade *up)
+{
+	const gint64 end_us = lu_end_us(QUIT_MS);
+
+	if (!up->new_qmp) /* it cannot be asked, and the journal says that the guest has moved */
+		return TRUE;
+	for (;;) {
+		g_autoptr(JsonNode) info =
+			lu_qmp_call(up->new_qmp, NULL, "query-localhost-migrate", NULL);
+
+		if (!g_strcmp0(lu_json_str(info, "owner"), "destination"))
+			return TRUE;
+		if (!info || !lu_left_ms(end_us))
+			return FALSE;
+		poll(NULL, 0, POLL_MS); /* it says so when the guest runs there */
+	}
+}
+
 static gboolean end_old(LuUpgrade *up, GError **errp)
 {
 	if (!up->new || up->keep_old || !lu_process_alive(up->old))
 		return TRUE;
+	if (!new_has_guest(up))
+		return lu_fail(errp, LU_ERROR_FAILED,
+			       "QEMU %d does not say that it has the guest: process %d is kept",
+			       (int)up->new->pid, (int)up->old->pid);
 	if (lu_paths_guard(up->journal->paths, up->new, up->old, ask_to_end, up,
 			   lu_end_us(QUIT_MS)))
 		return TRUE;

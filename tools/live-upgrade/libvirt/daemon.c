@@ -86,12 +86,11 @@ gboolean lu_daemon_was_interrupted(const char *base)
 
 static gboolean check_place(const LuDaemon *daemon, GError **errp)
 {
-	g_autofree char *status = lu_proc_read(daemon->process->pid, "status", NULL);
-	g_autofree char *pids = lu_proc_status_field(status, "NSpid");
+	const pid_t own = lu_proc_own_pid(daemon->process->pid);
 	g_autofree char *namespace = g_strdup_printf("/proc/%d/ns/mnt", (int)daemon->process->pid);
 	struct stat here, there;
 
-	if (!pids || !strcmp(pids, "1") || g_str_has_suffix(pids, "\t1"))
+	if (own <= 1)
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "%s (process %d) is the first process of its PID namespace (a "
 			       "container), which would end with it",
