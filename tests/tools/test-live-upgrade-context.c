@@ -109,24 +109,44 @@ static void test_namespaces(LmTest *test, const void *arg)
 
 #define AS_NOBODY "setpriv --reuid 65534 --regid 65534 --clear-groups "
 
-/* The user is nobody, who must get at the plugin, the guest and the folder. */
-static Vm *vm_of_nobody(LmTest *test, char **plugin)
+typedef struct User {
+	const char *become; /* the words before QEMU's */
+	uid_t uid;
+	uid_t folder_uid; /* the case's folder is this user's and group's */
+	gid_t folder_gid;
+	mode_t folder_mode;
+} User;
+
+/* The user must get at the plugin, the guest and the folder. */
+static Vm *vm_of_user(LmTest *test, const User *user, char **plugin)
 {
 	g_autofree char *kernel = lm_test_copy(test, lm_test_env("LM_PAYLOAD"), 0644);
 	g_autofree char *script =
-		tool_script(test, "qemu", "exec " AS_NOBODY "%s \"$@\"\n", tool_qemu());
-	g_autofree char *serial = lm_test_path(test, "nobody.serial");
+		tool_script(test, "qemu", "exec %s%s \"$@\"\n", user->become, tool_qemu());
+	g_autofree char *serial = lm_test_path(test, "user.serial");
 	VmOptions options = plain;
 
 	*plugin = lm_test_copy(test, lm_test_env("LM_PLUGIN"), 0644);
-	assert_int_equal(chown(test->dir, 65534, 65534), 0);
+	assert_int_equal(chown(test->dir, user->folder_uid, user->folder_gid), 0);
+	assert_int_equal(chmod(test->dir, user->folder_mode), 0);
 	assert_true(g_file_set_contents(serial, "", 0, NULL));
-	assert_int_equal(chown(serial, 65534, 65534), 0);
+	assert_int_equal(chown(serial, user->uid, user->uid), 0);
 	options.kernel = kernel;
 	options.plugin = *plugin;
 	options.binary = script;
 	options.serial_path = serial;
 	return tool_vm(test, &options);
+}
+
+static Vm *vm_of_nobody(LmTest *test, char **plugin)
+{
+	static const User nobody = {.become = AS_NOBODY,
+				    .uid = 65534,
+				    .folder_uid = 65534,
+				    .folder_gid = 65534,
+				    .folder_mode = 0700};
+
+	return vm_of_user(test, &nobody, plugin);
 }
 
 /* Of memory that was shared live there is nothing to say; @not_live: that it was not, and why. */
@@ -198,10 +218,76 @@ static void test_nobody_for_root(LmTest *test, const void *arg)
 	g_rmdir("/tmp/qemu-live-upgrade");
 }
 
+/* A folder in which QEMU may make its sockets by a group of its user's only. */
+static const User of_group = {.become = "setpriv --reuid 12345 --regid 12345 --groups 12345,12346 ",
+			      .uid = 12345,
+			      .folder_gid = 12346,
+			      .folder_mode = 0770};
+
+static void test_folder_of_group(LmTest *test, const void *arg)
+{
+	g_autofree char *plugin = NULL, *groups = NULL;
+	Vm *vm = vm_of_user(test, &of_group, &plugin);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &run);
+	groups = status_line(run.new_pid, "Groups");
+	assert_string_equal(groups, "12345 12346");
+}
+
+/* What QEMU may do there by a capability, its user may not, in whose name sockets are renamed. */
+static void test_folder_of_another(LmTest *test, const void *arg)
+{
+	static const User user = {.become =
+					  "setpriv --reuid 12345 --regid 12345 --clear-groups "
+					  "--inh-caps +dac_override --ambient-caps +dac_override ",
+				  .uid = 12345,
+				  .folder_mode = 0755};
+	g_autofree char *plugin = NULL;
+	Vm *vm = vm_of_user(test, &user, &plugin);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 2);
+	assert_contains(qmp_str(run.report, "error"), "user 12345 cannot write to");
+	assert_contains(qmp_str(run.report, "error"), test->dir);
+	tool_assert_untouched(vm);
+}
+
+#if LM_FAULT_INJECTION
+/* The name is root's when the guest has moved: the only one there is stays until it can be renamed.
+ */
+static void test_folder_is_sticky(LmTest *test, const void *arg)
+{
+	g_autofree char *plugin = NULL, *private = NULL, *pid = NULL;
+	Vm *vm = vm_of_user(test, &of_group, &plugin);
+	g_auto(Run) killed = {0}, closed = {0}, run = {0};
+
+	private = g_strconcat(vm->qmp_path, ".lu1", NULL);
+	tool_run(test, &killed, "handover:kill", "--qmp", vm->qmp_path, "--binary", tool_qemu(),
+		 NULL);
+	assert_int_equal(killed.status, 128 + SIGKILL);
+	assert_int_equal(chmod(test->dir, 01770), 0);
+	assert_int_equal(chown(vm->qmp_path, 0, 0), 0);
+	tool_run(test, &closed, NULL, "--qmp", vm->qmp_path, NULL);
+	assert_int_equal(closed.status, 0);
+	assert_int_equal(lu_running_peer_of(private), closed.new_pid);
+	assert_int_equal(chmod(test->dir, 0770), 0);
+	pid = g_strdup_printf("%d", (int)closed.new_pid);
+	tool_run(test, &run, NULL, pid, NULL);
+	tool_assert_upgraded(vm, &run);
+}
+#endif
+
 static const LmCase cases[] = {
-	LM_CASE(test_context),	       LM_CASE(test_namespaces),
-	LM_CASE(test_root_for_nobody), LM_CASE(test_nobody_for_nobody),
-	LM_CASE(test_nobody_for_root),
+	LM_CASE(test_context),		 LM_CASE(test_namespaces),
+	LM_CASE(test_root_for_nobody),	 LM_CASE(test_nobody_for_nobody),
+	LM_CASE(test_nobody_for_root),	 LM_CASE(test_folder_of_group),
+	LM_CASE(test_folder_of_another),
+#if LM_FAULT_INJECTION
+	LM_CASE(test_folder_is_sticky),
+#endif
 };
 
 int main(int argc, char **argv)

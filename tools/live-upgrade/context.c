@@ -49,34 +49,11 @@ static void read_ids(const char *status, const char *name, guint32 *ids)
 		ids[i] = (guint32)g_ascii_strtoull(numbers[i], NULL, 10);
 }
 
-static int compare_gids(gconstpointer a, gconstpointer b)
-{
-	gid_t left = *(const gid_t *)a, right = *(const gid_t *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-static GArray *read_groups(const char *status)
-{
-	GArray *groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
-	g_autofree char *field = lu_proc_status_field(status, "Groups");
-	g_auto(GStrv) numbers = g_strsplit_set(field ? field : "", "\t ", -1);
-
-	for (guint i = 0; numbers[i]; i++) {
-		gid_t gid = (gid_t)g_ascii_strtoull(numbers[i], NULL, 10);
-
-		if (*numbers[i])
-			g_array_append_val(groups, gid);
-	}
-	g_array_sort(groups, compare_gids);
-	return groups;
-}
-
 static void read_status(LuContext *context, const char *status)
 {
 	read_ids(status, "Uid", context->uid);
 	read_ids(status, "Gid", context->gid);
-	context->groups = read_groups(status);
+	context->groups = lu_proc_groups(status);
 	context->cap_inheritable = number_of(status, "CapInh", 16);
 	context->cap_permitted = number_of(status, "CapPrm", 16);
 	context->cap_effective = number_of(status, "CapEff", 16);

@@ -3,6 +3,7 @@
 #include "steps.h"
 #include "error.h"
 #include "libvirt/lu-libvirt.h"
+#include "paths.h"
 
 #include <string.h>
 
@@ -137,11 +138,20 @@ LuPlan *lu_make_plan(LuUpgrade *up, GError **errp)
 	return plan;
 }
 
+static void refuse_paths(LuUpgrade *up)
+{
+	g_autofree char *why = lu_paths_check(up->plan->paths, up->running->process);
+
+	if (why)
+		lu_plan_refuse(up->plan, "%s", why);
+}
+
 gboolean lu_step_plan(LuUpgrade *up, GError **errp)
 {
 	up->plan = lu_make_plan(up, errp);
 	if (!up->plan)
 		return FALSE;
+	refuse_paths(up);
 	up->result->command_line = lu_command_line_text(up->plan->line);
 	for (guint i = 0; i < up->plan->notes->len; i++)
 		lu_note(up, g_strdup(up->plan->notes->pdata[i]));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "paths.h"
+#include "as-user.h"
 #include "error.h"
 #include "handle.h"
 #include "plan.h"
@@ -9,8 +10,8 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/fsuid.h>
 #include <sys/inotify.h>
+#include <sys/syscall.h>
 
 /* The folder of a name, and both names in it. */
 typedef struct Place {
@@ -37,17 +38,29 @@ static gboolean place_open(Place *place, const LuPath *path, const LuProcess *pr
 	return place->dir >= 0;
 }
 
-/* The rights of the QEMU's user in the file system; without effect for one who is not root. */
-static void as_user(const LuProcess *process)
+/* glibc's faccessat asks by other rights than those in the file system where it can. */
+static int check_writable(const Place *place)
 {
-	setfsgid(process->gid);
-	setfsuid(process->uid);
+	const int rc = (int)syscall(SYS_faccessat2, place->dir, ".", W_OK | X_OK, AT_EACCESS);
+
+	return rc < 0 && errno != ENOSYS ? errno : 0;
 }
 
-static void as_self(void)
+char *lu_paths_check(GPtrArray *paths, const LuProcess *process)
 {
-	setfsuid(geteuid());
-	setfsgid(getegid());
+	for (guint i = 0; i < paths->len; i++) {
+		const LuPath *path = paths->pdata[i];
+		g_autoptr(LuAsUser) user = lu_as_user(process);
+		g_auto(Place) place = {.dir = -1};
+		int err = place_open(&place, path, process) ? check_writable(&place) : errno;
+
+		if (err)
+			return g_strdup_printf("%s: user %u cannot write to the folder of %s, in "
+					       "which the new name would be: %s",
+					       path->what, process->uid, path->path,
+					       g_strerror(err));
+	}
+	return NULL;
 }
 
 static gboolean stat_at(const Place *place, const char *name, struct stat *st)
@@ -75,6 +88,7 @@ static int take(const Place *place)
 {
 	g_autofree char *link = g_strconcat(place->temporary, "n", NULL);
 	struct stat before, now;
+	int err;
 
 	if (!stat_at(place, place->temporary, &now))
 		return errno;
@@ -86,19 +100,21 @@ static int take(const Place *place)
 	unlinkat(place->dir, link, 0);
 	if (linkat(place->dir, place->temporary, place->dir, link, 0) < 0)
 		return errno;
-	return renameat(place->dir, link, place->dir, place->name) < 0 ? errno : 0;
+	if (!renameat(place->dir, link, place->dir, place->name))
+		return 0;
+	err = errno;
+	unlinkat(place->dir, link, 0);
+	return err;
 }
 
 void lu_paths_take(GPtrArray *paths, const LuProcess *process, GPtrArray *problems)
 {
 	for (guint i = 0; i < paths->len; i++) {
 		const LuPath *path = paths->pdata[i];
+		g_autoptr(LuAsUser) user = lu_as_user(process);
 		g_auto(Place) place = {.dir = -1};
-		int err;
+		int err = place_open(&place, path, process) ? take(&place) : errno;
 
-		as_user(process);
-		err = place_open(&place, path, process) ? take(&place) : errno;
-		as_self();
 		if (err)
 			g_ptr_array_add(problems, g_strdup_printf("%s: %s is not renamed to %s: %s",
 								  path->what, path->temporary,
@@ -153,20 +169,20 @@ gboolean lu_paths_guard(GPtrArray *paths, const LuProcess *process, const LuProc
 {
 	g_auto(LuFd) notify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	g_autofree Place *places = g_new0(Place, paths->len + 1);
+	LuAsUser *self = lu_as_user(process);
 	gboolean ended;
 
-	as_user(process);
 	for (guint i = 0; i < paths->len; i++) {
 		places[i].dir = -1;
 		place_open(&places[i], paths->pdata[i], process);
 		watch(notify, paths->pdata[i], process);
 	}
-	as_self();
+	lu_as_self(self);
 	ask(opaque);
-	as_user(process);
+	self = lu_as_user(process);
 	restore(places, paths->len); /* what went before this looked */
 	ended = watch_until_end(places, paths->len, notify, old, end_us);
-	as_self();
+	lu_as_self(self);
 	for (guint i = 0; i < paths->len; i++)
 		place_clear(&places[i]);
 	return ended;
@@ -175,11 +191,30 @@ gboolean lu_paths_guard(GPtrArray *paths, const LuProcess *process, const LuProc
 void lu_paths_forget(GPtrArray *paths, const LuProcess *process)
 {
 	for (guint i = 0; i < paths->len; i++) {
+		g_autoptr(LuAsUser) user = lu_as_user(process);
 		g_auto(Place) place = {.dir = -1};
 
-		as_user(process);
 		if (place_open(&place, paths->pdata[i], process))
 			unlinkat(place.dir, place.temporary, 0);
-		as_self();
 	}
+}
+
+gboolean lu_paths_forget_taken(GPtrArray *paths, const LuProcess *process)
+{
+	gboolean all = TRUE;
+
+	for (guint i = 0; i < paths->len; i++) {
+		g_autoptr(LuAsUser) user = lu_as_user(process);
+		g_auto(Place) place = {.dir = -1};
+		struct stat public, private;
+
+		if (!place_open(&place, paths->pdata[i], process) ||
+		    !stat_at(&place, place.temporary, &private))
+			continue;
+		if (stat_at(&place, place.name, &public) && is_same(&public, &private))
+			unlinkat(place.dir, place.temporary, 0);
+		else
+			all = FALSE;
+	}
+	return all;
 }

@@ -73,6 +73,29 @@ pid_t lu_proc_own_pid(pid_t pid)
 	return pids ? (pid_t)g_ascii_strtoll(last ? last + 1 : pids, NULL, 10) : 0;
 }
 
+static int compare_gids(gconstpointer a, gconstpointer b)
+{
+	gid_t left = *(const gid_t *)a, right = *(const gid_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+GArray *lu_proc_groups(const char *text)
+{
+	GArray *groups = g_array_new(FALSE, FALSE, sizeof(gid_t));
+	g_autofree char *field = lu_proc_status_field(text, "Groups");
+	g_auto(GStrv) numbers = g_strsplit_set(field ? field : "", "\t ", -1);
+
+	for (guint i = 0; numbers[i]; i++) {
+		gid_t gid = (gid_t)g_ascii_strtoull(numbers[i], NULL, 10);
+
+		if (*numbers[i])
+			g_array_append_val(groups, gid);
+	}
+	g_array_sort(groups, compare_gids);
+	return groups;
+}
+
 guint64 lu_proc_status_bytes(pid_t pid, const char *name)
 {
 	g_autofree char *text = lu_proc_read(pid, "status", NULL);
@@ -167,6 +190,7 @@ static gboolean read_all(LuProcess *process, GError **errp)
 
 	process->uid = second_number(uid);
 	process->gid = second_number(gid);
+	process->groups = lu_proc_groups(status);
 	if (geteuid() && process->uid != geteuid())
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "process %d is user %u's and this is user %u: only root may upgrade "
@@ -207,6 +231,7 @@ void lu_process_free(LuProcess *process)
 		return;
 	if (process->pidfd >= 0)
 		close(process->pidfd);
+	g_clear_pointer(&process->groups, g_array_unref);
 	g_strfreev(process->argv);
 	g_strfreev(process->envp);
 	g_free(process->exe);

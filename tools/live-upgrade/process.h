@@ -17,6 +17,7 @@ typedef struct LuProcess {
 	char *cwd;
 	uid_t uid; /* effective */
 	gid_t gid;
+	GArray *groups; /* of gid_t, ascending: the supplementary ones */
 } LuProcess;
 
 /* Fails if there is none, or it is a zombie, or this user may not look at it. */
@@ -50,6 +51,8 @@ gboolean lu_proc_parse_stat(const char *text, char *state, guint64 *start_time);
 char *lu_proc_status_field(const char *text, const char *name);
 /* Its id in its own PID namespace; 0: that cannot be read. */
 pid_t lu_proc_own_pid(pid_t pid);
+/* "Groups:" of a /proc/PID/status, of gid_t, ascending. */
+GArray *lu_proc_groups(const char *text);
 /* kB behind "NAME:", in bytes. */
 guint64 lu_proc_status_bytes(pid_t pid, const char *name);
 

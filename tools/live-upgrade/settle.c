@@ -109,6 +109,16 @@ static void run_afterwards(LuUpgrade *up)
 	}
 }
 
+/* Names are left to take over, and all else is done. */
+static gboolean keep_journal(LuUpgrade *up, GError **errp)
+{
+	lu_note(up, g_strdup_printf("QEMU %d keeps the names that could not be renamed; run this "
+				    "again when they can",
+				    (int)up->new->pid));
+	g_ptr_array_set_size(up->journal->afterwards, 0);
+	return lu_journal_write(up->journal, errp);
+}
+
 gboolean lu_step_settle(LuUpgrade *up, GError **errp)
 {
 	run_afterwards(up);
@@ -116,8 +126,9 @@ gboolean lu_step_settle(LuUpgrade *up, GError **errp)
 		/* Once more, for a run before this one that ended while the old one did. */
 		lu_step_names(up, NULL);
 		lu_rename_records(up, "last");
-		lu_paths_forget(up->journal->paths, up->new);
 		lu_remove_folder(up, up->new);
+		if (!lu_paths_forget_taken(up->journal->paths, up->new))
+			return keep_journal(up, errp);
 	}
 	lu_journal_remove(up->journal);
 	return TRUE;
