@@ -309,6 +309,11 @@ static void test_fails(LmTest *test, const void *arg)
 	assert_followed(service, &again);
 }
 
+static gboolean has_ended(void *pid)
+{
+	return kill(GPOINTER_TO_INT(pid), 0) != 0;
+}
+
 static void test_killed(LmTest *test, const void *arg)
 {
 	Service *service = start_service(test, "NotifyAccess=main", "", "");
@@ -319,6 +324,20 @@ static void test_killed(LmTest *test, const void *arg)
 	upgrade(service, &again, NULL);
 	assert_followed(service, &again);
 	assert_stops(service, again.new_pid);
+}
+
+/* Nobody is there to put the file back that systemd reads. */
+static void test_forking_killed(LmTest *test, const void *arg)
+{
+	g_autofree char *lines = g_strdup_printf("Type=forking PIDFile=%s/pid", test->dir);
+	Service *service = start_service(test, lines, "", "-daemonize");
+	g_auto(Run) run = {0}, again = {0};
+
+	upgrade(service, &run, arg);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	assert_true(lm_wait_until(has_ended, GINT_TO_POINTER((int)service->pid), LM_WAIT_MS));
+	upgrade(service, &again, NULL);
+	assert_followed(service, &again);
 }
 
 /* It listened, and then it did not: the old process stays, for the service's sake. */
@@ -350,6 +369,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_killed, "start:kill"),
 	LM_CASE_ARG(test_killed, "names:kill"),
 	LM_CASE_ARG(test_killed, "follow:kill"),
+	LM_CASE_ARG(test_forking_killed, "asked:kill"),
 	LM_CASE(test_not_followed),
 #endif
 };

@@ -33,19 +33,17 @@ gboolean lu_step_names(LuUpgrade *up, GError **errp)
 
 /*
  * By its monitor; without one SIGTERM makes QEMU end as properly. It has let go of its disks, so
- * one that would take the guest's network down on its way can as well be killed.
+ * one that would take the guest's network or its service down on its way can as well be killed.
  */
 static void ask_to_end(gpointer opaque)
 {
 	LuUpgrade *up = opaque;
 
-	if (up->journal->kill_old) {
+	if (up->journal->kill_old)
 		syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGKILL, NULL, 0);
-		return;
-	}
-	if (up->old_qmp && lu_qmp_do(up->old_qmp, NULL, "quit", NULL))
-		return;
-	syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGTERM, NULL, 0);
+	else if (!up->old_qmp || !lu_qmp_do(up->old_qmp, NULL, "quit", NULL))
+		syscall(SYS_pidfd_send_signal, up->old->pidfd, SIGTERM, NULL, 0);
+	lu_fault("asked", NULL);
 }
 
 /* A last look: the old process is the only one that could still have it. */

@@ -69,7 +69,9 @@ static LuJournal *open_journal(LuUpgrade *up)
 		lu_connections_add(journal->connections, connection->path, connection->old,
 				   connection->new);
 	}
-	journal->kill_old = up->plan->kill_old;
+	/* systemd reads the pid file when the old one has ended, which must not remove it then. */
+	journal->kill_old =
+		up->plan->kill_old || (up->running->unit && !up->running->unit->listens);
 	note_manager(up, journal);
 	return journal;
 }

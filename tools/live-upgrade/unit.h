@@ -8,7 +8,8 @@
  *       old QEMU's name. systemd then says who the main process is. Whether it listens is tried
  *       before, with a harmless message (STATUS=).
  *   PIDFile= is the file that the VM writes (-pidfile): systemd reads it when the main process
- *       ends, and follows.
+ *       ends, and follows. So that the file is there then, the old QEMU is killed: one that ends
+ *       by itself removes it.
  *
  * systemd waits for a main process when it stops a service only if that is its own child. So the
  * new QEMU is made an orphan, which the first process adopts.
