@@ -34,7 +34,7 @@ static LuJournal *sample(void)
 	g_array_append_val(journal->queues, queue);
 	lu_connections_add(journal->connections, "/r/passt", 5, 10);
 	journal->kill_old = TRUE;
-	g_ptr_array_add(journal->images, g_strdup("/r/new.img"));
+	lu_made_files_add(journal->images, "/r/new.img")->ino = 7;
 	return journal;
 }
 
@@ -51,7 +51,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(g_array_index(back->queues, int, 0), 27);
 	assert_int_equal(((LuConnection *)back->connections->pdata[0])->new, 10);
 	assert_true(back->kill_old);
-	assert_string_equal(back->images->pdata[0], "/r/new.img");
+	assert_string_equal(((LuMadeFile *)back->images->pdata[0])->file, "/r/new.img");
+	assert_int_equal(((LuMadeFile *)back->images->pdata[0])->ino, 7);
 	assert_string_equal(((LuPath *)back->paths->pdata[0])->temporary, "/r/q.lu1");
 	assert_string_equal(back->manager, "libvirt domain web");
 	assert_string_equal(back->manager_id, "ec838a74");

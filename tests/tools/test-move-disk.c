@@ -224,6 +224,50 @@ static void test_rolled_back(LmTest *test, const void *arg)
 	assert_right(moving, "qcow2");
 }
 
+/*
+ * Who may write to the folder puts a link in the new image's place while the tool makes that. What
+ * it leads to is neither written to nor given away, now or when all is taken back.
+ */
+static void test_replaced(LmTest *test, const void *arg)
+{
+	static const char said[] = "nobody's business";
+	Moving *moving = moving_new(test, "raw", FALSE);
+	g_autofree char *victim = lm_test_path(test, "victim"), *pid = NULL, *script = NULL;
+	g_autofree char *more = g_strdup_printf(",format=%s", (const char *)arg), *text = NULL;
+	g_autofree char *move = option("disk0", moving->to, more), *target = NULL;
+	g_auto(GStrv) envp =
+		g_environ_setenv(g_get_environ(), "QEMU_LIVE_UPGRADE_FAULT", "made:stop", TRUE);
+	g_auto(Run) run = {0};
+	struct stat st;
+
+	assert_true(g_file_set_contents(victim, said, -1, NULL));
+	assert_int_equal(chown(test->dir, 12345, 12346), 0);
+	assert_int_equal(chown(victim, 12345, 12346), 0);
+	assert_int_equal(chmod(victim, 0644), 0);
+	pid = g_strdup_printf("%d", (int)moving->pid);
+	script =
+		tool_script(test, "replace",
+			    "\"$@\" &\nuntil grep -q '^State:.[TZ]' /proc/$!/status; do sleep 0.1; "
+			    "done\nrm %s\nln -s victim %s\nkill -CONT $!\nwait $!\n",
+			    moving->to, moving->to);
+	tool_run_argv(test, &run,
+		      (const char *const[]){script, lm_test_env("LM_TOOL"), "--json", "--binary",
+					    tool_qemu(), pid, move, NULL},
+		      envp);
+	assert_int_equal(run.status, 2);
+	assert_true(g_file_get_contents(victim, &text, NULL, NULL));
+	assert_string_equal(text, said);
+	assert_int_equal(stat(victim, &st), 0);
+	assert_int_equal(st.st_uid, 12345);
+	assert_int_equal(st.st_gid, 12346);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	target = g_file_read_link(moving->to, NULL);
+	assert_string_equal(target, "victim");
+	assert_contains(run.out, "is left: it is not the file that was made");
+	assert_int_equal(unlink(moving->to), 0);
+	assert_untouched(moving);
+}
+
 /* The tool is killed; the next run finds out, and ends what was begun or takes it back. */
 static void test_killed(LmTest *test, const void *arg)
 {
@@ -376,6 +420,8 @@ static const LmCase cases[] = {
 	LM_CASE(test_refused),
 	LM_CASE_ARG(test_rolled_back, "images:fail"),
 	LM_CASE_ARG(test_rolled_back, "greet:fail"),
+	LM_CASE_ARG(test_replaced, "qcow2"),
+	LM_CASE_ARG(test_replaced, "raw"),
 	LM_CASE_ARG(test_killed, "images:kill"),
 	LM_CASE_ARG(test_killed, "handover:kill"),
 	LM_CASE_ARG(test_killed, "begun:kill"),

@@ -124,59 +124,103 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp)
 
 /* ------------------------------------------------------------------- making */
 
-/* At @path, which is the disk's file as this process sees it. */
-static gboolean create(const LuDisk *disk, const char *path, GError **errp)
+static gboolean create(const LuDisk *disk, int fd, GError **errp)
 {
 	g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, disk->bytes), *said = NULL;
+	g_autofree char *path = lu_qemu_img_name(fd);
 	const char *const over[] = {
 		"qemu-img", "create",	      "-q", "-u",  "-f", "qcow2", "-b", disk->old_file,
 		"-F",	    disk->old_format, path, bytes, NULL};
 	const char *const alone[] = {"qemu-img", "create", "-q", "-f", "raw", path, bytes, NULL};
 
-	if (lu_qemu_img(strcmp(disk->move->format, "raw") ? over : alone, &said, errp))
+	if (lu_qemu_img(strcmp(disk->move->format, "raw") ? over : alone, fd, &said, errp))
 		return TRUE;
 	g_prefix_error(errp, "%s cannot be made: ", disk->move->file);
 	return FALSE;
 }
 
-static gboolean give(LuUpgrade *up, const char *path, GError **errp)
+/* The folder of @file, as @process sees it. */
+static int open_folder(const LuProcess *process, const char *file)
 {
-	if (chown(path, up->old->uid, up->old->gid) < 0 || chmod(path, 0600) < 0)
-		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", path);
-	return TRUE;
+	g_autofree char *folder = g_path_get_dirname(file);
+	g_autofree char *here = lu_process_path(process, folder);
+
+	return open(here, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* What was made, if it is there and its name leads to it; else -1 with errno. */
+static int open_made(int folder, const LuMadeFile *made)
+{
+	g_autofree char *name = g_path_get_basename(made->file);
+	g_auto(LuFd) fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -1;
+	errno = ESTALE;
+	/* If the run was killed in between, it is empty. */
+	if (!S_ISREG(st.st_mode) ||
+	    (made->ino ? st.st_dev != made->dev || st.st_ino != made->ino : st.st_size != 0))
+		return -1;
+	return lu_fd_steal(&fd);
+}
+
+static gboolean give(LuUpgrade *up, int fd, LuMadeFile *made, GError **errp)
+{
+	struct stat st;
+
+	if (fchown(fd, up->old->uid, up->old->gid) < 0 || fchmod(fd, 0600) < 0 || fstat(fd, &st))
+		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", made->file);
+	made->dev = st.st_dev;
+	made->ino = st.st_ino;
+	return lu_journal_write(up->journal, errp);
 }
 
 /*
- * It is in the tool's journal before it is in the folder. @file is as the QEMU sees it. *@made: it
- * was not there, for what was is not to be taken away again.
+ * It is in the tool's journal before it is in the folder. @file is as the QEMU sees it. *@fd: it
+ * was not there (else -1), for what was is not to be taken away again. Who may write to the folder
+ * can put something else in its place at any time; so the name is used once.
  */
-static gboolean make_file(LuUpgrade *up, const char *file, gboolean *made, GError **errp)
+static gboolean make_file(LuUpgrade *up, const char *file, int *fd, GError **errp)
 {
 	g_autofree char *path = lu_process_path(up->old, file);
-	g_auto(LuFd) fd = -1;
+	LuMadeFile *made;
 
-	*made = FALSE;
 	if (g_access(path, F_OK) == 0)
 		return TRUE;
-	g_ptr_array_add(up->journal->images, g_strdup(file));
+	made = lu_made_files_add(up->journal->images, file);
 	if (!lu_journal_write(up->journal, errp))
 		return FALSE;
-	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return errno == EEXIST || lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", file);
-	*made = TRUE;
-	return give(up, path, errp);
+	*fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (*fd >= 0)
+		return give(up, *fd, made, errp);
+	if (errno != EEXIST)
+		return lu_fail_errno(errp, LU_ERROR_REFUSED, errno, "%s", file);
+	g_ptr_array_remove(up->journal->images, made);
+	return lu_journal_write(up->journal, errp);
+}
+
+static gboolean check_made(LuUpgrade *up, const LuMadeFile *made, GError **errp)
+{
+	g_auto(LuFd) folder = open_folder(up->old, made->file);
+	g_auto(LuFd) fd = open_made(folder, made);
+
+	return fd >= 0 ||
+	       lu_fail(errp, LU_ERROR_REFUSED, "%s was replaced while it was made", made->file);
 }
 
 static gboolean make_image(LuUpgrade *up, const LuDisk *disk, GError **errp)
 {
-	g_autofree char *path = lu_process_path(up->old, disk->move->file);
 	g_autofree char *journal = lm_move_journal_path(disk->move->file);
-	gboolean made;
+	const guint at = up->journal->images->len;
+	g_auto(LuFd) fd = -1, journal_fd = -1;
 
-	if (!make_file(up, disk->move->file, &made, errp) || (made && !create(disk, path, errp)))
+	if (!make_file(up, disk->move->file, &fd, errp))
 		return FALSE;
-	return make_file(up, journal, &made, errp);
+	if (fd >= 0 && (!lu_fault("made", errp) || !create(disk, fd, errp) ||
+			!check_made(up, up->journal->images->pdata[at], errp)))
+		return FALSE;
+	return make_file(up, journal, &journal_fd, errp);
 }
 
 gboolean lu_step_images(LuUpgrade *up, GError **errp)
@@ -195,26 +239,40 @@ void lu_remove_empty_journal(const char *path)
 		g_unlink(path);
 }
 
+static void remove_made(LuUpgrade *up, const LuMadeFile *made)
+{
+	g_auto(LuFd) folder = open_folder(up->old, made->file);
+	g_auto(LuFd) fd = open_made(folder, made);
+	const gboolean gone = folder < 0 || (fd < 0 && errno == ENOENT);
+	g_autofree char *name = g_path_get_basename(made->file);
+	g_autofree char *here = g_strdup_printf("/proc/self/fd/%d/%s", folder, name);
+	g_autofree char *journal = lm_move_journal_path(name);
+	struct stat st;
+
+	if (gone)
+		return;
+	if (fd < 0) {
+		lu_note(up, g_strdup_printf("%s is left: it is not the file that was made",
+					    made->file));
+	} else if (g_str_has_suffix(name, LM_MOVE_JOURNAL_SUFFIX)) {
+		if (!fstat(fd, &st) && !st.st_size)
+			unlinkat(folder, name, 0);
+	} else if (lu_disk_is_worthless(fd, here)) {
+		unlinkat(folder, name, 0);
+		unlinkat(folder, journal, 0);
+	} else {
+		lu_note(up, g_strdup_printf("%s is left: a guest has written to it", made->file));
+	}
+}
+
 /*
  * The new process is gone: nobody uses them. But it may have had the guest before that: what is in
  * an image then is nowhere else.
  */
 void lu_undo_images(LuUpgrade *up)
 {
-	for (guint i = 0; up->journal && up->old && i < up->journal->images->len; i++) {
-		const char *file = up->journal->images->pdata[i];
-		g_autofree char *path = lu_process_path(up->old, file);
-		g_autofree char *journal = lm_move_journal_path(path);
-
-		if (g_str_has_suffix(file, LM_MOVE_JOURNAL_SUFFIX)) {
-			lu_remove_empty_journal(path);
-		} else if (lu_disk_is_worthless(path)) {
-			g_unlink(path);
-			g_unlink(journal);
-		} else {
-			lu_note(up, g_strdup_printf("%s is left: a guest has written to it", file));
-		}
-	}
+	for (guint i = 0; up->journal && up->old && i < up->journal->images->len; i++)
+		remove_made(up, up->journal->images->pdata[i]);
 }
 
 /* ------------------------------------------------------------------ copying */
@@ -251,7 +309,8 @@ gboolean lu_step_copy(LuUpgrade *up, GError **errp)
 	if (!lu_follow_copy(up->new_qmp, &up->request->observer, up->result, errp))
 		return FALSE;
 	for (guint i = 0; i < up->journal->images->len; i++) {
-		g_autofree char *path = lu_process_path(up->new, up->journal->images->pdata[i]);
+		const LuMadeFile *made = up->journal->images->pdata[i];
+		g_autofree char *path = lu_process_path(up->new, made->file);
 
 		lu_remove_empty_journal(path);
 	}

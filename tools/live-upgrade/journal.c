@@ -12,6 +12,23 @@
 
 #define SUFFIX ".json"
 
+static void made_file_free(gpointer data)
+{
+	LuMadeFile *made = data;
+
+	g_free(made->file);
+	g_free(made);
+}
+
+LuMadeFile *lu_made_files_add(GPtrArray *files, const char *file)
+{
+	LuMadeFile *made = g_new0(LuMadeFile, 1);
+
+	made->file = g_strdup(file);
+	g_ptr_array_add(files, made);
+	return made;
+}
+
 LuJournal *lu_journal_new(void)
 {
 	LuJournal *journal = g_new0(LuJournal, 1);
@@ -21,7 +38,7 @@ LuJournal *lu_journal_new(void)
 	journal->afterwards = g_ptr_array_new_with_free_func(g_free);
 	journal->queues = g_array_new(FALSE, FALSE, sizeof(int));
 	journal->connections = lu_connections_new();
-	journal->images = g_ptr_array_new_with_free_func(g_free);
+	journal->images = g_ptr_array_new_with_free_func(made_file_free);
 	return journal;
 }
 
@@ -98,6 +115,22 @@ static JsonArray *string_array(const GPtrArray *strings)
 	return array;
 }
 
+static JsonArray *made_array(const GPtrArray *files)
+{
+	JsonArray *array = json_array_new();
+
+	for (guint i = 0; i < files->len; i++) {
+		const LuMadeFile *made = files->pdata[i];
+		JsonObject *object = json_object_new();
+
+		put(object, "file", made->file);
+		json_object_set_int_member(object, "dev", (gint64)made->dev);
+		json_object_set_int_member(object, "ino", (gint64)made->ino);
+		json_array_add_object_element(array, object);
+	}
+	return array;
+}
+
 char *lu_journal_text(const LuJournal *journal)
 {
 	g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
@@ -121,7 +154,7 @@ char *lu_journal_text(const LuJournal *journal)
 	put(object, "manager-id", journal->manager_id);
 	json_object_set_array_member(object, "records", path_array(journal->records));
 	json_object_set_array_member(object, "afterwards", string_array(journal->afterwards));
-	json_object_set_array_member(object, "images", string_array(journal->images));
+	json_object_set_array_member(object, "images", made_array(journal->images));
 	for (guint i = 0; i < journal->queues->len; i++)
 		json_array_add_int_element(queues, g_array_index(journal->queues, int, i));
 	json_object_set_array_member(object, "queues", queues);
@@ -166,6 +199,21 @@ static void parse_strings(JsonNode *array, GPtrArray *strings)
 		g_ptr_array_add(strings, json_node_dup_string(lu_json_element(array, i)));
 }
 
+/* One of a tool that did not know which file it was names none that could be told. */
+static void parse_made(JsonNode *array, GPtrArray *files)
+{
+	for (guint i = 0; i < lu_json_length(array); i++) {
+		JsonNode *element = lu_json_element(array, i);
+		LuMadeFile *made;
+
+		if (!lu_json_str(element, "file"))
+			continue;
+		made = lu_made_files_add(files, lu_json_str(element, "file"));
+		made->dev = (guint64)lu_json_int(element, "dev");
+		made->ino = (guint64)lu_json_int(element, "ino");
+	}
+}
+
 LuJournal *lu_journal_parse(const char *text)
 {
 	g_autoptr(JsonNode) node = json_from_string(text, NULL);
@@ -191,7 +239,7 @@ LuJournal *lu_journal_parse(const char *text)
 	parse_paths(lu_json_member(node, "paths"), journal->paths);
 	parse_paths(lu_json_member(node, "records"), journal->records);
 	parse_strings(lu_json_member(node, "afterwards"), journal->afterwards);
-	parse_strings(lu_json_member(node, "images"), journal->images);
+	parse_made(lu_json_member(node, "images"), journal->images);
 	parse_network(journal, node);
 	journal->kill_old = lu_json_bool(node, "kill-old");
 	return g_steal_pointer(&journal);

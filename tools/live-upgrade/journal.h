@@ -13,6 +13,14 @@
 #include <glib.h>
 #include <sys/types.h>
 
+/* A file that was made for a disk that moves. */
+typedef struct LuMadeFile {
+	char *file;	  /* as QEMU sees it */
+	guint64 dev, ino; /* 0: it is not known to be there yet */
+} LuMadeFile;
+/* Appended, and the array's. */
+LuMadeFile *lu_made_files_add(GPtrArray *files, const char *file);
+
 typedef struct LuJournal {
 	char *file;
 	char *step; /* the one that was begun last */
@@ -32,8 +40,7 @@ typedef struct LuJournal {
 	GArray *queues;		/* see LuPlan */
 	GPtrArray *connections; /* of LuConnection */
 	gboolean kill_old;	/* see LuPlan */
-	GPtrArray *images;	/* of char *: files that were made for disks that move, as QEMU sees
-				 * them */
+	GPtrArray *images;	/* of LuMadeFile */
 } LuJournal;
 
 LuJournal *lu_journal_new(void);

@@ -29,7 +29,7 @@ static gboolean holds_any(const char *file, gboolean *any, GError **errp)
 	g_autofree char *out = NULL;
 	g_autoptr(JsonNode) map = NULL;
 
-	if (!lu_qemu_img(argv, &out, errp))
+	if (!lu_qemu_img(argv, -1, &out, errp))
 		return FALSE;
 	map = json_from_string(out, NULL);
 	*any = FALSE;
@@ -49,8 +49,8 @@ static gboolean copy_rest(const char *file, gboolean progress, GError **errp)
 				     "-b",	 "",	   file, NULL};
 	g_autofree char *out = NULL;
 
-	return lu_qemu_img(mend, &out, errp) &&
-	       lu_qemu_img(progress ? shown : quietly, progress ? NULL : &out, errp);
+	return lu_qemu_img(mend, -1, &out, errp) &&
+	       lu_qemu_img(progress ? shown : quietly, -1, progress ? NULL : &out, errp);
 }
 
 static gboolean end_pull(const LmMoveJournal *journal, const char *file, gboolean progress,
@@ -72,9 +72,9 @@ static gboolean end_pull(const LmMoveJournal *journal, const char *file, gboolea
 }
 
 /* Nothing is asked of what is beneath the image, which may have another name from here. */
-static gboolean is_empty_qcow2(const char *file)
+static gboolean is_empty_qcow2(int fd)
 {
-	g_autofree char *quoted = lu_json_quote(file), *out = NULL;
+	g_autofree char *file = lu_qemu_img_name(fd), *quoted = lu_json_quote(file), *out = NULL;
 	g_autofree char *image = g_strdup_printf("json:{\"driver\": \"qcow2\", \"backing\": null, "
 						 "\"file\": {\"driver\": \"file\", "
 						 "\"filename\": %s}}",
@@ -83,7 +83,7 @@ static gboolean is_empty_qcow2(const char *file)
 	g_autoptr(JsonNode) map = NULL;
 	gboolean any = FALSE;
 
-	if (!lu_qemu_img(argv, &out, NULL))
+	if (!lu_qemu_img(argv, fd, &out, NULL))
 		return FALSE;
 	map = json_from_string(out, NULL);
 	for (guint i = 0; i < lu_json_length(map); i++)
@@ -91,15 +91,15 @@ static gboolean is_empty_qcow2(const char *file)
 	return lu_json_length(map) && !any;
 }
 
-gboolean lu_disk_is_worthless(const char *file)
+gboolean lu_disk_is_worthless(int fd, const char *file)
 {
 	g_auto(LmMoveJournal) journal = {0};
 	struct stat st;
 
-	if (stat(file, &st) < 0 || !st.st_blocks)
+	if (!fstat(fd, &st) && !st.st_blocks)
 		return TRUE;
 	return (lm_move_journal_read(file, &journal, NULL) == 1 && journal.mirror) ||
-	       is_empty_qcow2(file);
+	       is_empty_qcow2(fd);
 }
 
 static gboolean check_unused(const char *file, GError **errp)

@@ -12,9 +12,10 @@
 gboolean lu_recover_disk(const char *file, gboolean progress, char **said, GError **errp);
 
 /*
- * Whether nothing is lost with the image @file, that was made for a move and is in no use: no guest
+ * Whether nothing is lost with the image @fd, that was made for a move and is in no use: no guest
  * has written to it, or it is a copy that is not complete. FALSE, too, where that cannot be told.
+ * @file is its name.
  */
-gboolean lu_disk_is_worthless(const char *file);
+gboolean lu_disk_is_worthless(int fd, const char *file);
 
 #endif
