@@ -3,6 +3,7 @@
  * Linux guests with a network of every kind are upgraded while they talk. All of it is in a
  * network namespace of this program's.
  */
+#include "bridges.h"
 #include "linux-guest.h"
 #include "running.h"
 #include "tool.h"
@@ -23,7 +24,7 @@
 #include <glib/gstdio.h>
 
 #define GUEST "10.0.2.15"
-#define HOST  "10.0.2.100"
+#define HOST  BRIDGES_HOST
 /*
  * What guests are told: as LINUX_APPEND, without a disk, and with patience: what is lost of a
  * stream passt sends again after 2 s.
@@ -80,45 +81,10 @@ typedef struct TapCase {
 	gboolean attach; /* the running one has no plugin yet */
 } TapCase;
 
-/* Interfaces of one name are made by one case after the other. */
-static void script_run(LmTest *test, const char *text)
-{
-	g_autofree char *script = tool_script(test, "script", "set -e\n%s\n", text);
-	g_auto(Run) run = {0};
-
-	tool_run_argv(test, &run, (const char *const[]){script, "script", NULL}, NULL);
-	if (run.status)
-		fail_msg("%s", run.err);
-}
-
-/* The helper asks /etc/qemu/bridge.conf, which is put into a layer over /etc for this. */
-static void make_bridge(LmTest *test)
-{
-	g_autofree char *layer = lm_test_path(test, "layer");
-	g_autofree char *text = g_strdup_printf(
-		"ip link add lmbr0 type bridge\nip addr add " HOST "/24 dev lmbr0\n"
-		"ip link set lmbr0 up\nmkdir %s\nmount -t tmpfs none %s\nmkdir %s/u %s/w\n"
-		"mount -t overlay none -o lowerdir=/etc,upperdir=%s/u,workdir=%s/w /etc\n"
-		"mkdir -p /etc/qemu\necho allow lmbr0 >/etc/qemu/bridge.conf\n",
-		layer, layer, layer, layer, layer, layer);
-
-	script_run(test, text);
-}
-
-static void remove_bridge(gpointer opaque)
-{
-	g_autofree char *layer = opaque;
-
-	umount2("/etc", MNT_DETACH);
-	umount2(layer, MNT_DETACH);
-	if (system("ip link del lmbr0"))
-		lm_test_note("the bridge stays");
-}
-
 static void make_tap(LmTest *test)
 {
-	script_run(test, "ip tuntap add lmtap0 mode tap\nip addr add " HOST "/24 dev lmtap0\n"
-			 "ip link set lmtap0 up\n");
+	tool_run_script(test, "ip tuntap add lmtap0 mode tap\nip addr add " HOST "/24 dev lmtap0\n"
+			      "ip link set lmtap0 up\n");
 }
 
 static void remove_tap(gpointer opaque)
@@ -141,11 +107,11 @@ static char *make_scripts(LmTest *test, const char *log)
 /* On one end of a cable; QEMU gets its character device open, as management software gives it. */
 static char *make_macvtap(LmTest *test)
 {
-	script_run(test, "ip link add lmveth0 type veth peer name lmveth1\n"
-			 "ip addr add " HOST "/24 dev lmveth0\nip link set lmveth0 up\n"
-			 "ip link set lmveth1 up\n"
-			 "ip link add link lmveth1 name lmmac0 address 52:54:00:12:34:56 "
-			 "type macvtap mode bridge\nip link set lmmac0 up\n");
+	tool_run_script(test, "ip link add lmveth0 type veth peer name lmveth1\n"
+			      "ip addr add " HOST "/24 dev lmveth0\nip link set lmveth0 up\n"
+			      "ip link set lmveth1 up\n"
+			      "ip link add link lmveth1 name lmmac0 address 52:54:00:12:34:56 "
+			      "type macvtap mode bridge\nip link set lmmac0 up\n");
 	return tool_script(
 		test, "qemu-macvtap",
 		"exec 9<>/dev/tap$(ip -o link show lmmac0 | cut -d: -f1)\nexec %s \"$@\"\n",
@@ -167,8 +133,7 @@ static Vm *boot_tap(LmTest *test, const TapCase *tap, const char *log)
 	const char *const extra[] = {"-netdev", netdev, "-device", tap->device, "-smp", smp, NULL};
 
 	if (tap->bridge) {
-		lm_test_cleanup_later(test, remove_bridge, lm_test_path(test, "layer"));
-		make_bridge(test);
+		bridges_make(test);
 	} else if (tap->macvtap) {
 		lm_test_cleanup_later(test, remove_macvtap, NULL);
 		binary = make_macvtap(test);
@@ -268,6 +233,44 @@ static void test_tap_stays(LmTest *test, const void *arg)
 	assert_int_equal(net_value(vm, " netreset "), 0);
 }
 
+/*
+ * Two networks are made again in the other order. Each stays what it is, or nothing is touched: a
+ * guest never is in the other's network.
+ */
+static void test_bridges(LmTest *test, const void *arg)
+{
+	static const char *const extra[] = {"-netdev", "bridge,id=n0,br=lmbr0", "-netdev",
+					    "bridge,id=n1,br=lmbr1", NULL};
+	static const char *const changes[][2] = {
+		{"netdev_del", "{'id': 'n0'}"},
+		{"netdev_del", "{'id': 'n1'}"},
+		{"netdev_add", "{'type': 'bridge', 'id': 'n1', 'br': 'lmbr1'}"},
+		{"netdev_add", "{'type': 'bridge', 'id': 'n0', 'br': 'lmbr0'}"}};
+	const VmOptions options = {.append = "rate=8", .memory_mib = 64, .extra = extra};
+	g_auto(Run) run = {0}, again = {0};
+	Vm *vm;
+
+	bridges_make(test);
+	vm = tool_vm(test, &options);
+	for (guint i = 0; arg && i < G_N_ELEMENTS(changes); i++)
+		json_node_unref(tool_command(vm, changes[i][0], changes[i][1]));
+	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	if (arg) {
+		assert_int_equal(run.status, 2);
+		assert_contains(qmp_str(run.report, "error"),
+				"is on bridge lmbr1, and the netdev on lmbr0");
+		tool_assert_untouched(vm);
+		return;
+	}
+	tool_assert_upgraded(vm, &run);
+	for (guint i = 0; i < 2; i++) {
+		g_autofree char *id = g_strdup_printf("n%u", i);
+		g_autofree char *bridge = g_strdup_printf("lmbr%u", i);
+
+		bridges_assert_on(&run, id, bridge);
+	}
+}
+
 /* ----------------------------------------------------------------------- passt */
 
 /* Traffic between passt and the echo server stays on a device that leads nowhere. */
@@ -320,7 +323,7 @@ static char *passt_netdev(LmTest *test, const char *more)
 	g_autofree char *path = NULL;
 
 	lm_test_cleanup_later(test, remove_dummy, NULL);
-	script_run(test, PASST_NETWORK);
+	tool_run_script(test, PASST_NETWORK);
 	path = start_passt(test, more);
 	return g_strdup_printf("stream,id=n0,server=off,addr.type=unix,addr.path=%s", path);
 }
@@ -423,6 +426,8 @@ static const LmCase cases[] = {
 	{"test_tap bridge", test_tap, &bridge},
 	{"test_tap macvtap", test_tap, &macvtap},
 	LM_CASE(test_tap_stays),
+	LM_CASE(test_bridges),
+	LM_CASE_ARG(test_bridges, "made again"),
 	{"test_passt", test_passt, VERSION_INSTALLED},
 	{"test_passt to 11.1", test_passt, VERSION_11_1},
 	LM_CASE(test_passt_interrupted),

@@ -249,6 +249,16 @@ char *tool_script(LmTest *test, const char *name, const char *format, ...)
 	return path;
 }
 
+void tool_run_script(LmTest *test, const char *text)
+{
+	g_autofree char *script = tool_script(test, "script", "set -e\n%s\n", text);
+	g_auto(Run) run = {0};
+
+	tool_run_argv(test, &run, (const char *const[]){script, "script", NULL}, NULL);
+	if (run.status)
+		fail_msg("%s", run.err);
+}
+
 /* ------------------------------------------------------------------ assertions */
 
 JsonNode *tool_command(Vm *vm, const char *name, const char *arguments)

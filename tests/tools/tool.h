@@ -48,6 +48,9 @@ char *tool_qemu_version(LmTest *test, const char *version);
 /* An executable script in the case's folder; the caller's path. */
 char *tool_script(LmTest *test, const char *name, const char *format, ...) G_GNUC_PRINTF(3, 4);
 
+/* Runs this, which must succeed. */
+void tool_run_script(LmTest *test, const char *text);
+
 /* The guest of @vm runs in process @pid, intact, and its monitor's name leads there. */
 void tool_assert_runs_in(Vm *vm, pid_t pid);
 /* @vm has ended, and the guest runs in the run's new process. */

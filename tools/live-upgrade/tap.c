@@ -2,13 +2,15 @@
 /*
  * The kernel says of each descriptor of a tap device which interface it is of ("iff:" in its
  * fdinfo). Which netdev that is follows from the command line: it names the descriptor (fd=), or
- * the interface (ifname=). What is left are the devices that the kernel named, or that QEMU's
- * bridge helper opened. QEMU opens these one after the other, -netdev before -nic before -net, so
- * their descriptors are in the same order; if there are more or fewer than expected, nothing is
- * guessed.
+ * the interface (ifname=); or QEMU says it. What is left are the devices that a helper opened, and
+ * without a monitor those that the kernel named. QEMU opens these one after the other, -netdev
+ * before -nic before -net, so their descriptors are in the same order; if there are more or fewer
+ * than expected, nothing is guessed. A netdev that was removed and added again may be out of order:
+ * where there are several, what QEMU's own helper opened must be on the bridge that it was to.
  */
 #include "tap.h"
 #include "error.h"
+#include "interface.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +124,14 @@ static void take_out(GArray *from, const GArray *numbers)
 				g_array_remove_index(from, j);
 }
 
+/* As QEMU says; NULL: it does not. */
+static GArray *by_monitor(const LuRunning *running, const LuOption *option)
+{
+	g_autofree char *id = member(option, "id");
+
+	return running->qmp && id ? lu_tap_find(running, id, NULL) : NULL;
+}
+
 /* The descriptors that no option names, and in @at where those of option @wanted begin. */
 static GArray *unnamed(const LuRunning *running, const LuOption *wanted, guint *at, guint *expected)
 {
@@ -144,7 +154,7 @@ static GArray *unnamed(const LuRunning *running, const LuOption *wanted, guint *
 				named = by_numbers(fd, NULL);
 			else if (interface)
 				named = descriptors_of(running->process, interface);
-			else
+			else if (!(named = by_monitor(running, option)))
 				*expected += queues_of(option);
 			take_out(left, named);
 		}
@@ -152,9 +162,36 @@ static GArray *unnamed(const LuRunning *running, const LuOption *wanted, guint *
 	return left;
 }
 
+/* The bridge on which QEMU's own helper put it; NULL: it was none, or another one. */
+static char *bridge_of(const LuOption *option)
+{
+	g_autofree char *type = member(option, "type"), *helper = member(option, "helper");
+	g_autofree char *program = helper ? g_path_get_basename(helper) : NULL;
+	char *bridge;
+
+	if (program ? strcmp(program, "qemu-bridge-helper") : g_strcmp0(type, "bridge"))
+		return NULL;
+	bridge = member(option, "br");
+	return bridge ? bridge : g_strdup("br0");
+}
+
+static gboolean fits(const LuRunning *running, const LuOption *option, int number, GError **errp)
+{
+	g_autofree char *bridge = bridge_of(option), *text = g_strdup_printf("%d", number);
+	g_autofree char *interface = interface_of(running->process, text), *is = NULL;
+
+	is = bridge && interface ? lu_interface_master(running->process, interface) : NULL;
+	return !bridge || !g_strcmp0(is, bridge) ||
+	       lu_fail(errp, LU_ERROR_REFUSED,
+		       "its interface cannot be told: by the order of descriptors it is %s, which "
+		       "is on bridge %s, and the netdev on %s",
+		       interface ? interface : "none", is ? is : "none", bridge);
+}
+
 static GArray *by_order(const LuRunning *running, const LuOption *option, GError **errp)
 {
 	g_autoptr(GArray) numbers = g_array_new(FALSE, FALSE, sizeof(int));
+	const guint queues = queues_of(option);
 	guint at, expected;
 	g_autoptr(GArray) left = unnamed(running, option, &at, &expected);
 
@@ -165,7 +202,10 @@ static GArray *by_order(const LuRunning *running, const LuOption *option, GError
 			(int)running->process->pid, left->len, expected);
 		return NULL;
 	}
-	g_array_append_vals(numbers, &g_array_index(left, int, at), queues_of(option));
+	g_array_append_vals(numbers, &g_array_index(left, int, at), queues);
+	for (guint i = 0; left->len > queues && i < queues; i++)
+		if (!fits(running, option, g_array_index(numbers, int, i), errp))
+			return NULL;
 	return g_steal_pointer(&numbers);
 }
 
@@ -173,12 +213,14 @@ GArray *lu_tap_find_option(const LuRunning *running, guint at, GError **errp)
 {
 	const LuOption *option = running->line->options->pdata[at];
 	g_autofree char *fd = given(option), *interface = member(option, "ifname");
+	GArray *numbers;
 
 	if (fd)
 		return by_numbers(fd, errp);
 	if (interface)
 		return by_interface(running, interface, queues_of(option), errp);
-	return by_order(running, option, errp);
+	numbers = by_monitor(running, option);
+	return numbers ? numbers : by_order(running, option, errp);
 }
 
 /* -------------------------------------------------------------------- what QEMU says */

@@ -211,6 +211,17 @@ static void add(LuPlan *plan, const LuBackend *backend, GHashTable *backends)
 	lu_command_line_append(plan->line, "netdev", text);
 }
 
+/* Unless both say it, and say another thing. A name with % is a template for the kernel. */
+static gboolean is_said_so(const LuOption *option, const LuBackend *backend, const char *name,
+			   const char *otherwise)
+{
+	g_autofree char *value = lu_option_get(option, name, "type");
+	g_autofree char *is = lu_backend_get(backend, name);
+	const char *said = value ? value : otherwise;
+
+	return !said || !is || strchr(said, '%') || !strcmp(said, is);
+}
+
 /* An id may have been removed and used again. */
 static gboolean holds(const LuOption *option, const LuBackend *backend)
 {
@@ -221,13 +232,10 @@ static gboolean holds(const LuOption *option, const LuBackend *backend)
 
 	/* A bridge is a tap to "info network", and passt a stream or a vhost-user. */
 	if (!g_strcmp0(said, "bridge"))
-		return !g_strcmp0(is, "tap");
+		return !g_strcmp0(is, "tap") && is_said_so(option, backend, "br", "br0");
 	if (!g_strcmp0(said, "tap") || !g_strcmp0(said, "user"))
-		return !g_strcmp0(said, is) &&
+		return !g_strcmp0(said, is) && is_said_so(option, backend, "ifname", NULL) &&
 		       (!said_fd || !fd || !g_ascii_isdigit(*said_fd) || !strcmp(said_fd, fd));
-	/* a tap device, whoever opened it */
-	if (!g_strcmp0(said, "bridge"))
-		return !g_strcmp0(is, "tap");
 	return g_strcmp0(is, "tap") && g_strcmp0(is, "user");
 }
 
