@@ -91,6 +91,9 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(int, qemu_file_get_error, (QEMUFile *))                                           \
 	FUNCTION(QIOChannel *, qio_channel_file_new_fd, (int))                                     \
 	FUNCTION(bool, migration_is_blocked, (Error **))                                           \
+	/* Error * first, Error ** from 8.2 on (stock-migration.c): include/migration/blocker.h */ \
+	FUNCTION(int, migrate_add_blocker_internal, (void *, Error **))                            \
+	FUNCTION(void, migrate_del_blocker, (void *))                                              \
 	/* disks: include/block/block-global-state.h */                                            \
 	FUNCTION(int, bdrv_flush_all, (void))                                                      \
 	FUNCTION(int, bdrv_inactivate_all, (void))                                                 \

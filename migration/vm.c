@@ -17,6 +17,7 @@
 #include "messages.h"
 #include "qemu.h"
 #include "query.h"
+#include "stock-migration.h"
 #include "vm.h"
 
 static struct {
@@ -51,27 +52,9 @@ int lm_vm_describe(LmInventory *inventory, GError **errp)
 
 /* ------------------------------------------------------------------- source */
 
-static int refuse_stock_migration(GError **errp)
-{
-	QDict *answer = lm_query("{\"execute\": \"query-migrate\"}", errp);
-	const char *status;
-	int rc = 0;
-
-	if (!answer)
-		return -EIO;
-	status = qemu.qdict_get_try_str(qemu.qdict_get_qdict(answer, "return"), "status");
-	if (status && strcmp(status, "completed") && strcmp(status, "failed") &&
-	    strcmp(status, "cancelled") && strcmp(status, "none"))
-		rc = lm_fail(errp, LM_ERROR_REFUSED, EBUSY,
-			     "a migration of QEMU's own is under way (%s)", status);
-	lm_qobject_free(answer);
-	return rc;
-}
-
 int lm_vm_check_source(GError **errp)
 {
 	g_autofree char *state = lm_query_run_state(errp);
-	Error *blocker = NULL;
 
 	if (!state)
 		return -EIO;
@@ -82,14 +65,7 @@ int lm_vm_check_source(GError **errp)
 		return lm_fail(errp, LM_ERROR_REFUSED, EINVAL,
 			       "the VM is in state %s; it must be running, paused or prelaunch",
 			       state);
-	if (qemu.migration_is_blocked(&blocker)) {
-		lm_fail(errp, LM_ERROR_REFUSED, EBUSY, "migration is blocked: %s",
-			blocker ? qemu.error_get_pretty(blocker) : "QEMU does not say why");
-		if (blocker)
-			qemu.error_free(blocker);
-		return -EBUSY;
-	}
-	return refuse_stock_migration(errp);
+	return lm_stock_migration_check(errp);
 }
 
 static bool same_blocks(GPtrArray *before, GPtrArray *now)
@@ -138,7 +114,7 @@ int lm_vm_stop(const LmInventory *described, gint64 *stop_ns, GError **errp)
 	if (rc < 0)
 		return refuse(errp);
 	state = lm_query_run_state(errp);
-	if (!state)
+	if (!state || lm_stock_migration_block(errp) < 0)
 		return refuse(errp);
 	g_free(vm.state_before);
 	vm.state_before = g_steal_pointer(&state);
@@ -209,6 +185,7 @@ int lm_vm_resume(GError **errp)
 {
 	Error *error = NULL;
 
+	lm_stock_migration_unblock();
 	if (vm.inactive) {
 		qemu.bdrv_activate_all(&error);
 		if (error) {
