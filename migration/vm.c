@@ -99,6 +99,20 @@ static int check_unchanged(const LmInventory *described, GError **errp)
 	return rc;
 }
 
+/* Also before it lets go of them again, for up to 9.2 QEMU aborts over one that is inactive. */
+static int take_disks_back(GError **errp)
+{
+	Error *error = NULL;
+
+	if (!vm.inactive)
+		return 0;
+	qemu.bdrv_activate_all(&error);
+	if (error)
+		return lm_vm_fail(errp, error, EIO, "its disks cannot be taken back");
+	vm.inactive = FALSE;
+	return 0;
+}
+
 /* Whatever the error is, the VM was not stopped. */
 static int refuse(GError **errp)
 {
@@ -111,6 +125,8 @@ int lm_vm_stop(const LmInventory *described, gint64 *stop_ns, GError **errp)
 	g_autofree char *state = NULL;
 	int rc = check_unchanged(described, errp);
 
+	if (rc == 0)
+		rc = take_disks_back(errp);
 	if (rc < 0)
 		return refuse(errp);
 	state = lm_query_run_state(errp);
@@ -183,18 +199,14 @@ int lm_vm_save(gboolean keep_disks, int *state_fd, GError **errp)
 
 int lm_vm_resume(GError **errp)
 {
-	Error *error = NULL;
+	int rc;
 
 	lm_stock_migration_unblock();
-	if (vm.inactive) {
-		qemu.bdrv_activate_all(&error);
-		if (error) {
-			qemu.runstate_set(run_state("paused"));
-			return lm_vm_fail(errp, error, EIO,
-					  "the VM stays paused (cont tries again), for its "
-					  "disks cannot be taken back");
-		}
-		vm.inactive = FALSE;
+	rc = take_disks_back(errp);
+	if (rc < 0) {
+		qemu.runstate_set(run_state("paused"));
+		g_prefix_error(errp, "the VM stays paused (cont tries again), for ");
+		return rc;
 	}
 	if (!strcmp(vm.state_before, "running"))
 		qemu.vm_start();
@@ -285,7 +297,15 @@ int lm_vm_activate(GError **errp)
 	Error *error = NULL;
 
 	qemu.bdrv_activate_all(&error);
-	return error ? lm_vm_fail(errp, error, EIO, "taking over the disks") : 0;
+	if (!error)
+		return 0;
+	/*
+	 * Those before the one that failed are active. Up to 9.2 QEMU aborts if it is to inactivate
+	 * what is inactive; there, the source has them when it has ended this process.
+	 */
+	if (qemu.version_major >= 10)
+		lm_vm_deactivate();
+	return lm_vm_fail(errp, error, EIO, "taking over the disks");
 }
 
 void lm_vm_deactivate(void)

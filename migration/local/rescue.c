@@ -15,6 +15,7 @@
  * A destination that is dead has taken what it had read with it; what it had not is still whole.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -214,4 +215,30 @@ int lm_rescue(LmSession *s, GError **errp)
 	for (guint i = 0; !s->return_engine && i < s->pipes.count; i++)
 		overlay_channel(s, i);
 	return rc;
+}
+
+/*
+ * A process is gone when the kernel has freed its memory, some 10 GB a second; whatever deadline
+ * a user gave, nothing is gained by giving up sooner.
+ */
+#define END_MS 120000u
+
+int lm_rescue_end_destination(LmSession *s, GError **errp)
+{
+	struct pollfd exited = {.fd = s->peer_pidfd, .events = POLLIN};
+	const guint wait_ms = MAX(s->options.deadline_ms, END_MS);
+	int rc;
+
+	if (s->peer_pidfd < 0)
+		return 0; /* it was gone when the session began (lm_session_run) */
+	syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGKILL, NULL, 0);
+	do {
+		rc = poll(&exited, 1, (int)wait_ms);
+	} while (rc < 0 && errno == EINTR);
+	if (rc == 1)
+		return 0;
+	return lm_fail(errp, LM_ERROR_LOST, ETIMEDOUT,
+		       "the destination, process %d, was killed but is not gone after %u ms: it "
+		       "may still write to the disks",
+		       s->status.peer_pid, wait_ms);
 }

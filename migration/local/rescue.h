@@ -12,5 +12,10 @@
  * Does what it can: *errp says what failed first.
  */
 int lm_rescue(LmSession *session, GError **errp);
+/*
+ * Kills the destination, and waits until it is gone: one that does not answer must not wake up
+ * later and touch disks that are ours.
+ */
+int lm_rescue_end_destination(LmSession *session, GError **errp);
 
 #endif

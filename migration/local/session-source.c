@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What the source does in each stage, and how it takes that back. */
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -198,13 +195,29 @@ int lm_source_stop(LmSession *s, GError **errp)
 	return rc;
 }
 
+/*
+ * A destination that could not let go of a disk is of no use any more; what it has of the VM, it
+ * has given back. When it has ended, nobody holds a lock of an image.
+ */
+static int resume(LmSession *s, GError **errp)
+{
+	g_autoptr(GError) why = NULL;
+	int rc = s->ops->resume(s->opaque, &why);
+
+	if (rc < 0 && s->flipping && lm_rescue_end_destination(s, NULL) == 0)
+		return s->ops->resume(s->opaque, errp);
+	if (rc < 0)
+		g_propagate_error(errp, g_steal_pointer(&why));
+	return rc;
+}
+
 int lm_source_undo_stop(LmSession *s, GError **errp)
 {
 	int rc;
 
 	if (!s->stop_ns)
 		return 0;
-	rc = s->ops->resume(s->opaque, errp);
+	rc = resume(s, errp);
 	g_mutex_lock(&s->lock);
 	s->status.downtime_us = (lm_session_now_ns() - s->stop_ns) / 1000;
 	g_mutex_unlock(&s->lock);
@@ -376,33 +389,6 @@ static int ask_for_pages(LmSession *s, const LmWait *wait, GError **errp)
 }
 
 /*
- * A process is gone when the kernel has freed its memory, some 10 GB a second; whatever deadline
- * a user gave, nothing is gained by giving up sooner.
- */
-#define END_MS 120000u
-
-/* A destination that does not answer must not wake up later and touch disks that are ours. */
-static int end_destination(LmSession *s, GError **errp)
-{
-	struct pollfd exited = {.fd = s->peer_pidfd, .events = POLLIN};
-	const guint wait_ms = MAX(s->options.deadline_ms, END_MS);
-	int rc;
-
-	if (s->peer_pidfd < 0)
-		return 0; /* it was gone when the session began (lm_session_run) */
-	syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGKILL, NULL, 0);
-	do {
-		rc = poll(&exited, 1, (int)wait_ms);
-	} while (rc < 0 && errno == EINTR);
-	if (rc == 1)
-		return 0;
-	return lm_fail(errp, LM_ERROR_LOST, ETIMEDOUT,
-		       "the destination, process %d, was killed but is not gone after %u ms: it "
-		       "may still write to the disks",
-		       s->status.peer_pid, wait_ms);
-}
-
-/*
  * The ledger says WITHDRAWN. Whatever the destination did with the VM, it gives back: its pages
  * and its disks. From one that does not answer, or that failed with pages still in the pipes, they
  * are taken (rescue.c), and it is ended; pages that are not here then are lost.
@@ -423,7 +409,7 @@ int lm_source_undo_flip(LmSession *s, GError **errp)
 	if (rc < 0) {
 		if (lm_session_flips(s) && s->return_engine != LM_ENGINE_VMSPLICE)
 			lm_rescue(s, NULL);
-		rc = end_destination(s, errp);
+		rc = lm_rescue_end_destination(s, errp);
 		lm_keep_restore(s->regions);
 	}
 	note_moved(s);

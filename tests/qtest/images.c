@@ -88,6 +88,23 @@ const char *image_small_place(LmTest *test, const char *bytes)
 	return path;
 }
 
+const char *image_read_only(LmTest *test, const char *path)
+{
+	g_autofree char *name = g_path_get_basename(path);
+	g_autofree char *read_only = g_strconcat(name, ".read-only", NULL);
+	char *other = lm_test_path(test, read_only);
+
+	assert_true(g_file_set_contents(other, "", 0, NULL));
+	if (mount(path, other, NULL, MS_BIND, NULL) < 0) {
+		lm_test_note("not tested: mount: %s", g_strerror(errno));
+		g_free(other);
+		return NULL;
+	}
+	lm_test_cleanup_later(test, unmount, other);
+	assert_int_equal(mount(NULL, other, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL), 0);
+	return other;
+}
+
 char *image_with_bad_sector(LmTest *test, const char *path, guint bad_mib)
 {
 	g_autofree char *rules = lm_test_path(test, "blkdebug");

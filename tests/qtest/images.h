@@ -24,6 +24,9 @@ gboolean image_is_empty(const char *path, const char *format);
 /* A file system of @bytes of its own ("8M"), in the case's folder; the case's. NULL, and a note,
  * where none may be mounted. */
 const char *image_small_place(LmTest *test, const char *bytes);
+/* Another name for the image @path, by which nobody can write to it; the case's. NULL, and a note,
+ * where there cannot be one. */
+const char *image_read_only(LmTest *test, const char *path);
 /*
  * A name for the raw image @path, the caller's: in each QEMU that opens it by this one, the first
  * read that reaches the byte at @bad_mib MiB fails.

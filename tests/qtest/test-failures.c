@@ -3,7 +3,9 @@
  * One side fails at each stage, or the peer is no peer: the guest stays in the source, intact.
  * What is killed is in test-kills.c, what is cancelled in test-cancel.c.
  */
+#include "images.h"
 #include "migrate.h"
+#include "versions.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -241,6 +243,96 @@ static void test_stand_in_fails(LmTest *test, const void *arg)
 	assert_spoilt_or_waiting(destination, TRUE);
 }
 
+static void add_disk(GPtrArray *args, guint i, const char *image, const char *auto_read_only)
+{
+	g_ptr_array_add(args, g_strdup("-blockdev"));
+	g_ptr_array_add(args, g_strdup_printf("driver=file,filename=%s,node-name=file%u,"
+					      "auto-read-only=%s",
+					      image, i, auto_read_only));
+	g_ptr_array_add(args, g_strdup("-blockdev"));
+	g_ptr_array_add(args, g_strdup_printf("driver=qcow2,file=file%u,node-name=disk%u", i, i));
+	g_ptr_array_add(args, g_strdup("-device"));
+	g_ptr_array_add(args, g_strdup_printf("virtio-blk-pci,share-rw=on,drive=disk%u", i));
+}
+
+/* Two disks; of the second one the name @second. */
+static GPtrArray *two_disks(LmTest *test, const char *second, const char *auto_read_only)
+{
+	g_autofree char *first = lm_test_path(test, "first.img");
+	GPtrArray *args = g_ptr_array_new_with_free_func(g_free);
+
+	add_disk(args, 0, first, auto_read_only);
+	add_disk(args, 1, second, auto_read_only);
+	g_ptr_array_add(args, NULL);
+	return args;
+}
+
+static void make_two_images(LmTest *test, char **second)
+{
+	g_autofree char *first = lm_test_path(test, "first.img");
+
+	*second = lm_test_path(test, "second.img");
+	image_make(first, "qcow2", 16);
+	image_make(*second, "qcow2", 16);
+}
+
+/* QEMU says it on stderr; each disk has its own number of bytes, to tell them apart. */
+static void assert_writes(Vm *vm, const char *node, guint bytes)
+{
+	g_autofree char *line = g_strdup_printf("qemu-io %s \"write -P 7 0 %u\"", node, bytes);
+	g_autofree char *wrote = g_strdup_printf("wrote %u/%u bytes", bytes, bytes);
+	g_autoptr(GError) error = NULL;
+	g_autofree char *said = qmp_hmp(vm->qmp, line, &error), *told = NULL;
+
+	must(error);
+	told = vm_stderr(vm);
+	assert_contains(told, wrote);
+}
+
+/* The destination has its first disk, and cannot have its second one: the source takes both back.
+ */
+static void second_disk_fails(LmTest *test, VmOptions options, const char *version)
+{
+	g_autofree char *image = NULL;
+	g_autoptr(GPtrArray) mine = NULL, theirs = NULL;
+	g_autoptr(JsonNode) info = NULL;
+	const char *read_only;
+	Vm *source, *destination;
+
+	make_two_images(test, &image);
+	read_only = image_read_only(test, image);
+	if (!read_only || (version && !version_is_here(version)))
+		skip();
+	mine = two_disks(test, image, "off");
+	theirs = two_disks(test, read_only, "on");
+	options.root = version_root(version);
+	options.extra = (const char *const *)mine->pdata;
+	source = migrate_source(test, &options);
+	options.extra = (const char *const *)theirs->pdata;
+	destination = migrate_destination(test, &options, source);
+	migrate_listen(destination);
+	info = begin_and_wait(source, destination);
+	assert_string_equal(qmp_str(info, "status"), "failed");
+	lm_test_note("%s", qmp_str(info, "error-desc"));
+	assert_contains(qmp_str(info, "error-desc"), "taking over the disks");
+	migrate_assert_kept(source, info);
+	assert_true(vm_wait_exit(destination, LM_WAIT_MS));
+	if (version) /* it gave the first one back itself */
+		assert_int_equal(vm_exit_status(destination), 1);
+	assert_writes(source, "disk0", 65536);
+	assert_writes(source, "disk1", 32768);
+}
+
+static void test_second_disk(LmTest *test, const void *arg)
+{
+	second_disk_fails(test, plain, arg);
+}
+
+static void test_shared_second_disk(LmTest *test, const void *arg)
+{
+	second_disk_fails(test, shared, arg);
+}
+
 static const LmCase cases[] = {
 	LM_CASES_EACH_STAGE(test_destination_fails, "fail"),
 	LM_CASE_ARG(test_shared_destination_fails, "regions:fail"),
@@ -254,6 +346,10 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_source_fails_late, "load:fail"),
 	LM_CASE_ARG(test_source_fails_late, "commit:fail"),
 	LM_CASE(test_stand_in_fails),
+	LM_CASE(test_second_disk),
+	LM_CASE_ARG(test_second_disk, VERSION_10_0),
+	LM_CASE_ARG(test_second_disk, VERSION_11_1),
+	LM_CASE(test_shared_second_disk),
 	LM_CASE(test_again_after_failure),
 	LM_CASE(test_paused_stays_paused),
 	LM_CASE(test_failure_is_told),

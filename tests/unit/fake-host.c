@@ -168,9 +168,8 @@ static int resume(void *opaque, GError **errp)
 {
 	FakeHost *host = opaque;
 
-	host->notes->resumed++;
 	host->notes->intact = fake_host_intact(host);
-	return 0;
+	return host->notes->resumed++ ? 0 : fail_if(host, "resume", errp);
 }
 
 static void gone(void *opaque)

@@ -29,7 +29,7 @@ typedef struct FakeNotes {
 
 typedef struct FakeHost {
 	LmRole role;
-	const char *fail_at; /* the name of a callback, or NULL */
+	const char *fail_at; /* the name of a callback, or NULL; resume fails the first time */
 	const char *machine; /* a trait */
 	guint64 ram_bytes;
 	guint64 step_bytes;   /* the first 64 KiB of as many have content */

@@ -29,7 +29,7 @@ static FakePair *new_pair(gboolean sparse, guint channels, LmEngine engine)
 	return pair;
 }
 
-static void check_kept(FakePair *pair, const char *text)
+static void check_kept_after(FakePair *pair, const char *text, int resumes)
 {
 	g_auto(LmStatus) status = {0};
 
@@ -39,10 +39,15 @@ static void check_kept(FakePair *pair, const char *text)
 		fail_msg("outcome %d: %s", pair->source.notes->outcome, pair->error->message);
 	assert_null(strchr(pair->error->message, '\n'));
 	assert_int_equal(status.lost_bytes, 0);
-	assert_int_equal(pair->source.notes->resumed, 1);
+	assert_int_equal(pair->source.notes->resumed, resumes);
 	assert_true(pair->source.notes->intact);
 	assert_true(fake_source_intact(pair));
 	assert_int_equal(pair->destination.notes->ran, 0);
+}
+
+static void check_kept(FakePair *pair, const char *text)
+{
+	check_kept_after(pair, text, 1);
 }
 
 static const struct {
@@ -133,13 +138,25 @@ static void test_return_hangs(void **state)
 	}
 }
 
+/* The destination has given back all but a disk's lock: that goes with its process. */
+static void test_disk_is_kept(void **state)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(setups); i++) {
+		FakePair *pair = new_pair(setups[i].sparse, setups[i].channels, setups[i].engine);
+
+		pair->source.fail_at = "resume";
+		pair->destination.options.fault = "load:fail";
+		fake_pair_run(pair);
+		check_kept_after(pair, "fault injected", 2);
+		fake_pair_free(pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_memory_fails),
-		TEST(test_fails_at_stage),
-		TEST(test_cancel),
-		TEST(test_return_hangs),
+		TEST(test_memory_fails), TEST(test_fails_at_stage), TEST(test_cancel),
+		TEST(test_return_hangs), TEST(test_disk_is_kept),
 	};
 
 	return cmocka_run_group_tests_name("session-failing", tests, NULL, NULL);
