@@ -73,7 +73,8 @@ void lm_move_free(LmMove *move)
 
 /* ------------------------------------------------------------------ names */
 
-/* @name is what a user calls a disk: by its node, its drive, or its device. */
+/* @name is what a user calls a disk: by its node, its drive, or its device. A -blockdev's drive is
+ * called "". */
 static bool is_called(QDict *info, const char *name)
 {
 	const char *qdev = qemu.qdict_get_try_str(info, "qdev");
@@ -82,7 +83,7 @@ static bool is_called(QDict *info, const char *name)
 	g_autofree char *device = g_strconcat("/machine/peripheral/", name, NULL);
 	g_autofree char *backend = g_strconcat(device, "/virtio-backend", NULL);
 
-	if (!qdev || !*qdev)
+	if (!qdev || !*qdev || !*name)
 		return false;
 	if (qemu.qdict_haskey(info, "inserted"))
 		node = qemu.qdict_get_try_str(qemu.qdict_get_qdict(info, "inserted"), "node-name");
@@ -91,24 +92,41 @@ static bool is_called(QDict *info, const char *name)
 	       !strcmp(lm_drive_key(info, qdev), name);
 }
 
+static const char *key_of(const QDict *info)
+{
+	return lm_drive_key(info, qemu.qdict_get_try_str(info, "qdev"));
+}
+
 /* The element of query-block's answer that @name is of, for lm_qobject_free. */
 static QDict *find_drive(const char *name, GError **errp)
 {
 	QDict *answer = lm_query("{\"execute\": \"query-block\"}", errp), *info, *found = NULL;
+	g_autofree char *other = NULL;
 
 	if (!answer)
 		return NULL;
 	while ((info = (QDict *)qemu.qlist_pop(qemu.qdict_get_qlist(answer, "return")))) {
-		if (!found && is_called(info, name))
-			found = info;
-		else
+		if (!is_called(info, name)) {
 			lm_qobject_free(info);
+			continue;
+		}
+		if (found && !other)
+			other = g_strdup(key_of(found));
+		lm_qobject_free(found);
+		found = info;
 	}
 	lm_qobject_free(answer);
-	if (!found)
+	if (found && !other)
+		return found;
+	if (found)
+		lm_fail(errp, LM_ERROR_REFUSED, EINVAL,
+			"two disks have a node, drive or device that is called %s: %s and %s", name,
+			other, key_of(found));
+	else
 		lm_fail(errp, LM_ERROR_REFUSED, ENOENT,
 			"this VM has no disk whose node, drive or device is called %s", name);
-	return found;
+	lm_qobject_free(found);
+	return NULL;
 }
 
 /* What only who has the disk knows: a destination has not read its dirty bitmaps yet. */
@@ -129,7 +147,7 @@ static int resolve(LmDisk *disk, GError **errp)
 	if (!info)
 		return -ENOENT;
 	g_free(disk->device);
-	disk->device = g_strdup(lm_drive_key(info, qemu.qdict_get_try_str(info, "qdev")));
+	disk->device = g_strdup(key_of(info));
 	rc = check_disk(disk, info, errp);
 	lm_qobject_free(info);
 	return rc;

@@ -16,6 +16,12 @@ static bool check_disk(const QDict *disk, const char *prefix, Error **errp)
 
 	if (!lm_qmp_check(type->members, type->n_members, disk, prefix, errp))
 		return false;
+	if (!*qemu.qdict_get_try_str(disk, "node")) {
+		lm_error_setg(errp,
+			      "Parameter '%snode' is empty, expects a disk's node, drive or device",
+			      prefix);
+		return false;
+	}
 	file = qemu.qdict_get_try_str(disk, "file");
 	if (*file != '/' || strlen(file) > LM_WIRE_STRING_MAX) {
 		lm_error_setg(errp,

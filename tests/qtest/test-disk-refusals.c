@@ -142,6 +142,12 @@ static void test_argument(LmTest *test, const void *arg)
 		 "Parameter 'disks[0].throttle' is 0, expects 1 or more"},
 		{"[{'node': 'disk', 'file': '/f', 'x': 1}]",
 		 "Parameter 'disks[0].x' is unexpected"},
+		{"[{'node': '', 'file': '/f'}]",
+		 "Parameter 'disks[0].node' is empty, expects a disk's node, drive or device"},
+		{"[{'node': 'the-second', 'file': '/f'}]",
+		 "two disks have a node, drive or device that is called the-second: "
+		 "/machine/peripheral/the-second/virtio-backend and "
+		 "/machine/peripheral/the-the-second/virtio-backend"},
 		{"[{'node': 'none', 'file': '/f'}]",
 		 "no disk whose node, drive or device is called none"},
 		{"[{'node': 'disk', 'file': '/f'}, {'node': 'the-disk', 'file': '/g'}]",
@@ -150,13 +156,16 @@ static void test_argument(LmTest *test, const void *arg)
 		 "two disks are to move to /f"},
 	};
 	Fixture *f = fixture_new(test);
-	g_autofree char *first = lm_test_path(test, "disk.img"),
-			*second = lm_test_path(test, "second.img");
+	/* The third one's drive is called as the second one's device. */
+	static const char *const names[] = {"disk", "second", "the-second"};
 
-	image_make(first, "raw", MIB);
-	image_make(second, "raw", MIB);
-	add_disk(f, "disk", ",format=raw");
-	add_disk(f, "second", ",format=raw");
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		g_autofree char *file = g_strconcat(names[i], ".img", NULL);
+		g_autofree char *image = lm_test_path(test, file);
+
+		image_make(image, "raw", MIB);
+		add_disk(f, names[i], ",format=raw");
+	}
 	start(f, NULL);
 	for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
 		g_autofree char *more = g_strconcat(", 'disks': ", bad[i].disks, NULL);
