@@ -140,29 +140,66 @@ static void dismiss(LmMove *move)
 	g_clear_pointer(&move->job, g_free);
 }
 
+/*
+ * Whether the guest's disk is the new image, or one that was put on top of it since; @otherwise if
+ * the device has been unplugged.
+ */
+static bool has_moved(const LmMove *move, bool otherwise)
+{
+	QDict *info = lm_move_find_drive(move->disk->device, NULL), *inserted, *image = NULL;
+	bool moved = otherwise;
+
+	if (info && qemu.qdict_haskey(info, "inserted")) {
+		inserted = qemu.qdict_get_qdict(info, "inserted");
+		moved = !g_strcmp0(qemu.qdict_get_try_str(inserted, "node-name"), move->node);
+		image = qemu.qdict_get_qdict(inserted, "image");
+	}
+	while (image && !moved) {
+		moved = !g_strcmp0(qemu.qdict_get_try_str(image, "filename"), move->disk->file);
+		image = qemu.qdict_haskey(image, "backing-image")
+				? qemu.qdict_get_qdict(image, "backing-image")
+				: NULL;
+	}
+	lm_qobject_free(info);
+	return moved;
+}
+
+/* A mirror that is cancelled when it is ready has no error, and the old image stays the disk. */
+static void end(LmMove *move, const char *why)
+{
+	const bool completed = !why && move->journal_fd < 0; /* pivot() was called */
+
+	if (move->mirror ? has_moved(move, completed) : !why) {
+		complete(move);
+		return;
+	}
+	if (move->journal_fd < 0)
+		lm_move_write_journal(move, NULL);
+	fail(move, why ? why : "its job was cancelled");
+}
+
 static void conclude(LmMove *move, QDict *job)
 {
-	const char *why = qemu.qdict_get_try_str(job, "error");
-	g_autofree char *kept = g_strdup(why);
+	g_autofree char *why = g_strdup(qemu.qdict_get_try_str(job, "error"));
 
 	dismiss(move);
-	if (kept)
-		fail(move, kept);
-	else
-		complete(move);
+	end(move, why);
 }
 
 /*
- * A mirror is ready: both images are the same now, and stay so, for the guest writes to both. From
- * here on the new one is the disk, whatever happens.
+ * A mirror is ready: both images are the same now, and stay so, for the guest writes to both. QEMU
+ * goes over to the new one when it is back in its main loop, and from here on either is the disk,
+ * whatever happens. What cannot be completed now is looked at again.
  */
 static void pivot(LmMove *move)
 {
-	QDict *arguments = qemu.qdict_new();
+	QDict *arguments = qemu.qdict_new(), *answer;
 
-	close_journal(move);
 	qemu.qdict_put_str(arguments, "id", move->job);
-	lm_qobject_free(lm_command("job-complete", arguments, NULL));
+	answer = lm_command("job-complete", arguments, NULL);
+	if (answer)
+		close_journal(move);
+	lm_qobject_free(answer);
 }
 
 /* ----------------------------------------------------------- how far it is */
@@ -191,7 +228,8 @@ void lm_move_poll(LmMove *move, QDict *job)
 	const char *status = job ? qemu.qdict_get_try_str(job, "status") : NULL;
 
 	if (!status) {
-		fail(move, "its job was ended from outside");
+		g_clear_pointer(&move->job, g_free);
+		end(move, "its job was ended from outside");
 		return;
 	}
 	note_progress(move, job);

@@ -32,6 +32,10 @@ typedef struct LmMove {
 LmMove *lm_move_new(const LmDisk *disk);
 void lm_move_free(LmMove *move);
 
+/* The element of query-block's answer that @name is of, for lm_qobject_free. */
+QDict *lm_move_find_drive(const char *name, GError **errp);
+/* As long as it says something, the new image alone is not the disk (move-journal.h). */
+int lm_move_write_journal(LmMove *move, GError **errp);
 /* @info is an element of query-block's answer: refuses what cannot move, and notes the rest. */
 int lm_move_look(LmMove *move, QDict *info, GError **errp);
 /* Whether the new file, which QEMU has not opened yet, can be the target. */

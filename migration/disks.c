@@ -97,8 +97,7 @@ static const char *key_of(const QDict *info)
 	return lm_drive_key(info, qemu.qdict_get_try_str(info, "qdev"));
 }
 
-/* The element of query-block's answer that @name is of, for lm_qobject_free. */
-static QDict *find_drive(const char *name, GError **errp)
+QDict *lm_move_find_drive(const char *name, GError **errp)
 {
 	QDict *answer = lm_query("{\"execute\": \"query-block\"}", errp), *info, *found = NULL;
 	g_autofree char *other = NULL;
@@ -141,7 +140,7 @@ static int check_disk(const LmDisk *disk, QDict *info, GError **errp)
 
 static int resolve(LmDisk *disk, GError **errp)
 {
-	QDict *info = find_drive(disk->device, errp);
+	QDict *info = lm_move_find_drive(disk->device, errp);
 	int rc;
 
 	if (!info)
@@ -301,7 +300,7 @@ static int check_new(const LmMove *move, GError **errp)
 	return rc;
 }
 
-static int write_journal(LmMove *move, GError **errp)
+int lm_move_write_journal(LmMove *move, GError **errp)
 {
 	const LmMoveJournal journal = {.mirror = move->mirror,
 				       .from = move->old_file,
@@ -318,7 +317,7 @@ static int write_journal(LmMove *move, GError **errp)
 
 static int prepare(LmMove *move, gboolean rehearsal, GError **errp)
 {
-	QDict *info = find_drive(move->disk->device, errp);
+	QDict *info = lm_move_find_drive(move->disk->device, errp);
 	int rc = info ? lm_move_look(move, info, errp) : -ENOENT;
 
 	lm_qobject_free(info);
@@ -329,7 +328,7 @@ static int prepare(LmMove *move, gboolean rehearsal, GError **errp)
 	if (rc == 0)
 		rc = check_new(move, errp);
 	if (rc == 0 && !rehearsal)
-		rc = write_journal(move, errp);
+		rc = lm_move_write_journal(move, errp);
 	return rc;
 }
 

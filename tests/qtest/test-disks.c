@@ -150,6 +150,20 @@ static void wait_state(Vm *vm, const char *state)
 	g_free(wait.is);
 }
 
+static JsonNode *first_disk(const JsonNode *info)
+{
+	JsonObject *object = json_node_get_object((JsonNode *)info);
+
+	return json_array_get_element(json_object_get_array_member(object, "disks"), 0);
+}
+
+static gboolean has_ended(void *opaque)
+{
+	g_autoptr(JsonNode) info = migrate_query(opaque);
+
+	return strcmp(qmp_str(first_disk(info), "state"), "copying") != 0;
+}
+
 static void quit(Vm *vm)
 {
 	vm_do(vm, "quit", NULL);
@@ -399,6 +413,37 @@ static void test_bad_sector(LmTest *test, const void *arg)
 	assert_right(moving, moving->b);
 }
 
+/*
+ * A mirror that is cancelled when it is ready ends without an error, and the guest stays on the old
+ * image; unless it had gone over to the new one in that very moment.
+ */
+static void test_cancelled_when_ready(LmTest *test, const void *arg)
+{
+	Moving *moving = moving_new(test, layout_of(arg));
+	g_autoptr(GError) error = NULL;
+	G_GNUC_UNUSED g_autoptr(JsonNode) reply = NULL;
+	g_autoptr(JsonNode) info = NULL;
+
+	boot(test, moving);
+	move(test, moving, SLOWLY);
+	quit(moving->a);
+	assert_non_null(qmp_wait_event(moving->b->qmp, "BLOCK_JOB_READY", NULL, NULL,
+				       3 * LM_WAIT_MS, &error));
+	reply = qmp_command(moving->b->qmp, NULL, "block-job-cancel", "{'device': %s}", "moved0");
+	assert_true(lm_wait_until(has_ended, moving->b, 3 * LM_WAIT_MS));
+	info = migrate_query(moving->b);
+	if (!strcmp(qmp_str(first_disk(info), "state"), "completed")) {
+		lm_test_note("it was completed before it was cancelled");
+		assert_alone(moving);
+		assert_right(moving, moving->b);
+		return;
+	}
+	assert_contains(qmp_str(first_disk(info), "error-desc"), "its job was cancelled");
+	assert_true(image_has_journal(moving->to));
+	linux_power_off(moving->b);
+	linux_disk_assert_right(moving->disk, moving->b->serial_path);
+}
+
 /* What the guest has while it waits for blocks that are not there yet, and what it had before. */
 static void test_latency(LmTest *test, const void *arg)
 {
@@ -436,6 +481,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_full, "chain to raw"),
 	LM_CASE_ARG(test_bad_sector, "qcow2"),
 	LM_CASE_ARG(test_bad_sector, "raw"),
+	LM_CASE_ARG(test_cancelled_when_ready, "chain to raw"),
 	LM_CASE(test_latency),
 	LM_CASE_ARG(test_source_is_killed, "qcow2 to qcow2, iothread"),
 	LM_CASE_ARG(test_destination_is_killed, "raw to qcow2"),
