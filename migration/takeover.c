@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "qapi-localhost-migrate.h"
 #include "query.h"
 #include "takeover.h"
 
@@ -30,9 +31,6 @@ static struct {
 	QmpCommand *(*find)(const QmpCommandList *list, const char *name);
 	const char *(*name)(const QmpCommand *command);
 } registry;
-
-static const char *const names[] = {"localhost-migrate", "localhost-migrate-incoming",
-				    "query-localhost-migrate", "localhost-migrate-cancel"};
 
 /* --------------------------------------------------------- what it knows alone */
 
@@ -102,19 +100,21 @@ static bool find_registry(void)
 	return registry.find && registry.name;
 }
 
+/* Builds that knew fewer names left the others' commands of still older ones as they were. */
 static bool retire(const char *name)
 {
-	QmpCommand *command = registry.find(qemu.qmp_commands, name);
 	static guint retired;
-	char *other;
+	QmpCommand *command;
 
-	if (!command)
-		return true;
-	if (command->name != registry.name(command))
-		return false;
-	other = g_strdup_printf("x-%s-%p-%u", name, (void *)command, retired++);
-	command->name = other; /* for as long as QEMU runs */
-	qemu.qmp_disable_command(qemu.qmp_commands, other, "a newer build is loaded");
+	while ((command = registry.find(qemu.qmp_commands, name))) {
+		char *other;
+
+		if (command->name != registry.name(command))
+			return false;
+		other = g_strdup_printf("x-%s-%p-%u", name, (void *)command, retired++);
+		command->name = other; /* for as long as QEMU runs */
+		qemu.qmp_disable_command(qemu.qmp_commands, other, "a newer build is loaded");
+	}
 	return true;
 }
 
@@ -134,8 +134,8 @@ char *lm_takeover(void)
 			"another build of the plugin is loaded, which %s; it stays in "
 			"charge",
 			why);
-	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-		if (!retire(names[i]))
+	for (size_t i = 0; i < lm_qapi_n_commands; i++)
+		if (!retire(lm_qapi_commands[i].name))
 			return g_strdup("QEMU's list of commands is not as expected; another build "
 					"of the plugin stays in charge");
 	return NULL;

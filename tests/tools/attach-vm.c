@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "attach-vm.h"
 #include "elf-image.h"
+#include "qapi-localhost-migrate.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,10 +23,28 @@ AttachReport attach_must(Vm *vm, const char *plugin)
 	return report;
 }
 
+/* Of each build that is loaded QEMU has all commands; only those of one may be called. */
+static void assert_commands_once(Vm *vm)
+{
+	g_autoptr(JsonNode) reply = vm_command(vm, "query-commands", NULL);
+	JsonArray *commands = json_node_get_array(reply);
+
+	for (size_t i = 0; i < lm_qapi_n_commands; i++) {
+		guint count = 0;
+
+		for (guint j = 0; j < json_array_get_length(commands); j++)
+			count += !strcmp(qmp_str(json_array_get_element(commands, j), "name"),
+					 lm_qapi_commands[i].name);
+		if (count != 1)
+			fail_msg("%s is there %u times", lm_qapi_commands[i].name, count);
+	}
+}
+
 void attach_assert_there(Vm *vm)
 {
 	g_autoptr(JsonNode) info = migrate_query(vm);
 
+	assert_commands_once(vm);
 	assert_true(qmp_bool(info, "attached"));
 	assert_true(attach_is_mapped(vm));
 }

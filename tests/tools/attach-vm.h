@@ -12,7 +12,8 @@
 VmOptions attach_options(void);
 /* attach_load, which must work. */
 AttachReport attach_must(Vm *vm, const char *plugin);
-/* query-localhost-migrate works and says that the plugin was attached. */
+/* query-localhost-migrate works and says that the plugin was attached; each command is there once.
+ */
 void attach_assert_there(Vm *vm);
 /* Whether /proc/PID/maps has a plugin. */
 gboolean attach_is_mapped(const Vm *vm);
