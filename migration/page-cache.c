@@ -12,9 +12,25 @@
 #include "qemu.h"
 #include "query.h"
 
+/*
+ * Up to 8.2 an iothread's context has a lock, which bdrv_reopen wants held: it releases it for a
+ * while. NULL: there is none.
+ */
+static AioContext *enter_context(BlockDriverState *node)
+{
+	AioContext *context;
+
+	if (!qemu.bdrv_get_aio_context || !qemu.aio_context_acquire || !qemu.aio_context_release)
+		return NULL;
+	context = qemu.bdrv_get_aio_context(node);
+	qemu.aio_context_acquire(context);
+	return context;
+}
+
 static void keep(const char *node_name)
 {
 	BlockDriverState *node = qemu.bdrv_find_node(node_name);
+	AioContext *context;
 	Error *error = NULL;
 	QDict *options;
 
@@ -22,7 +38,10 @@ static void keep(const char *node_name)
 		return;
 	options = qemu.qdict_new();
 	qemu.qdict_put_obj(options, "drop-cache", (QObject *)qemu.qbool_from_bool(false));
+	context = enter_context(node);
 	qemu.bdrv_reopen(node, options, true, &error); /* it takes the options */
+	if (context)
+		qemu.aio_context_release(context);
 	if (error)
 		qemu.error_free(error);
 }

@@ -100,6 +100,9 @@ typedef int ObjectVisitor(Object *child, void *opaque);
 	FUNCTION(void, bdrv_activate_all, (Error **))                                              \
 	OPTIONAL(BlockDriverState *, bdrv_find_node, (const char *))                               \
 	OPTIONAL(int, bdrv_reopen, (BlockDriverState *, QDict *, bool, Error **))                  \
+	OPTIONAL(AioContext *, bdrv_get_aio_context, (BlockDriverState *))                         \
+	OPTIONAL(void, aio_context_acquire, (AioContext *)) /* up to 8.2 */                        \
+	OPTIONAL(void, aio_context_release, (AioContext *))                                        \
 	/* the object model: include/qom/object.h, hw/qdev-core.h */                               \
 	FUNCTION(Object *, qdev_get_machine, (void))                                               \
 	FUNCTION(char *, qdev_get_dev_path, (Object *))                                            \

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A guest moves, and notices nothing: what both sides say, and what is left behind. */
+#include "images.h"
 #include "migrate.h"
 #include "process.h"
+#include "versions.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -198,6 +200,30 @@ static void test_refuses_cont_afterwards(LmTest *test, const void *arg)
 	vm_assert_intact(destination);
 }
 
+/* A disk that an iothread works on is in that thread's context from the start, unlike virtio-blk's.
+ */
+static void test_scsi_iothread(LmTest *test, const void *arg)
+{
+	g_autofree char *image = lm_test_path(test, "disk.img");
+	g_autofree char *drive = g_strconcat("if=none,id=disk,format=qcow2,file=", image, NULL);
+	const char *const extra[] = {"-object", "iothread,id=io",
+				     "-device", "virtio-scsi-pci,iothread=io",
+				     "-drive",	drive,
+				     "-device", "scsi-hd,drive=disk",
+				     NULL};
+	VmOptions options = plain;
+	Vm *source, *destination;
+	g_autoptr(JsonNode) info = NULL;
+
+	if (arg && !version_is_here(arg))
+		skip();
+	image_make(image, "qcow2", 16);
+	options.root = version_root(arg);
+	options.extra = extra;
+	start_two(test, &options, &source, &destination);
+	info = migrate_ok(source, destination, "");
+}
+
 static void assert_migration_events(Vm *vm)
 {
 	static const char *const statuses[] = {"setup", "active", "device", "completed"};
@@ -346,6 +372,9 @@ static const LmCase cases[] = {
 	LM_CASE(test_chain_after_source_quit),
 	LM_CASE(test_paused_arrives_paused),
 	LM_CASE(test_refuses_cont_afterwards),
+	LM_CASE(test_scsi_iothread),
+	LM_CASE_ARG(test_scsi_iothread, VERSION_10_0),
+	LM_CASE_ARG(test_scsi_iothread, VERSION_11_1),
 	LM_CASE(test_events),
 	LM_CASE(test_commands_are_listed),
 	LM_CASE(test_incoming_by_argument),
