@@ -172,9 +172,10 @@ static void warn_refused(LmHop *hop)
 	qemu.warn_report("localhost-migrate: a source was turned away: %s", (const char *)hop->arg);
 }
 
-static void forget_disks(LmHop *hop)
+static void forget(LmHop *hop)
 {
 	lm_disks_forget();
+	lm_page_cache_restore();
 }
 
 /* As QEMU does with a destination whose migration failed. */
@@ -230,7 +231,7 @@ static gpointer incoming_worker(gpointer data)
 		lm_session_run(op->session, fd, &outcome, &error);
 		lm_main_loop_leave();
 		if (outcome == LM_OUTCOME_UNTOUCHED)
-			lm_operation_hop(op, forget_disks, NULL, 0, NULL);
+			lm_operation_hop(op, forget, NULL, 0, NULL);
 		if (outcome != LM_OUTCOME_UNTOUCHED || cancel_asked(op))
 			break;
 		lm_operation_hop(op, warn_refused, error->message, 0, NULL);

@@ -27,7 +27,9 @@ static AioContext *enter_context(BlockDriverState *node)
 	return context;
 }
 
-static void keep(const char *node_name)
+static GPtrArray *kept; /* names of nodes with drop-cache=off; NULL: none */
+
+static void reopen(const char *node_name, bool drop_cache)
 {
 	BlockDriverState *node = qemu.bdrv_find_node(node_name);
 	AioContext *context;
@@ -37,13 +39,26 @@ static void keep(const char *node_name)
 	if (!node)
 		return;
 	options = qemu.qdict_new();
-	qemu.qdict_put_obj(options, "drop-cache", (QObject *)qemu.qbool_from_bool(false));
+	qemu.qdict_put_obj(options, "drop-cache", (QObject *)qemu.qbool_from_bool(drop_cache));
 	context = enter_context(node);
 	qemu.bdrv_reopen(node, options, true, &error); /* it takes the options */
 	if (context)
 		qemu.aio_context_release(context);
 	if (error)
 		qemu.error_free(error);
+}
+
+static void keep(const char *node_name)
+{
+	reopen(node_name, false);
+	g_ptr_array_add(kept, g_strdup(node_name));
+}
+
+void lm_page_cache_restore(void)
+{
+	for (guint i = 0; kept && i < kept->len; i++)
+		reopen(g_ptr_array_index(kept, i), true);
+	g_clear_pointer(&kept, g_ptr_array_unref);
 }
 
 static gboolean has_cache(const QDict *node)
@@ -65,6 +80,8 @@ void lm_page_cache_keep(void)
 			  NULL);
 	if (!answer)
 		return;
+	lm_page_cache_restore();
+	kept = g_ptr_array_new_with_free_func(g_free);
 	nodes = qemu.qdict_get_qlist(answer, "return");
 	while ((node = (QDict *)qemu.qlist_pop(nodes))) {
 		if (has_cache(node))

@@ -8,5 +8,7 @@
  * their images. Where that cannot be, the pause is longer, and nothing else.
  */
 void lm_page_cache_keep(void);
+/* The source was turned away: who comes next may be on another host, by QEMU's own migration. */
+void lm_page_cache_restore(void);
 
 #endif

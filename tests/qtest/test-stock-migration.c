@@ -6,7 +6,10 @@
 #include "migrate.h"
 #include "versions.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static const VmOptions plain = {.append = "rate=8", .memory_mib = 128};
 
@@ -113,6 +116,77 @@ static void test_possible_after_rehearsal(LmTest *test, const void *arg)
 	assert_possible(source);
 }
 
+#define IMAGE_BYTES (16 << 20)
+#define PAGES	    (IMAGE_BYTES / 4096)
+
+static guint cached_pages(const char *path)
+{
+	g_autofree unsigned char *there = g_malloc0(PAGES);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *map = mmap(NULL, IMAGE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	guint count = 0;
+
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mincore(map, IMAGE_BYTES, there), 0);
+	for (guint i = 0; i < PAGES; i++)
+		count += there[i] & 1;
+	munmap(map, IMAGE_BYTES);
+	close(fd);
+	return count;
+}
+
+/* A raw image, all of it in the page cache and none of it dirty. FALSE: it is always there. */
+static gboolean make_cached_image(const char *path)
+{
+	g_autofree char *content = g_malloc(IMAGE_BYTES);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	gboolean drops;
+
+	memset(content, 0x5a, IMAGE_BYTES);
+	assert_int_equal(write(fd, content, IMAGE_BYTES), IMAGE_BYTES);
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	drops = cached_pages(path) < PAGES / 2;
+	assert_int_equal(pread(fd, content, IMAGE_BYTES, 0), IMAGE_BYTES);
+	close(fd);
+	return drops;
+}
+
+/*
+ * A destination that has turned a source of ours away, and gets its guest by QEMU's own migration,
+ * perhaps from another host: it must not take what this host has cached of the image for the disk.
+ */
+static void test_cache_is_dropped(LmTest *test, const void *arg)
+{
+	g_autofree char *image = lm_test_path(test, "disk.img");
+	g_autofree char *drive = g_strconcat("if=virtio,format=raw,file=", image, NULL);
+	const char *const extra[] = {"-drive", drive, NULL};
+	g_autofree char *path = lm_test_path(test, "stock"), *to = g_strconcat("unix:", path, NULL);
+	g_autofree char *uri = NULL;
+	g_autoptr(JsonNode) info = NULL;
+	VmOptions options = plain;
+	Vm *source, *destination;
+
+	if (!make_cached_image(image))
+		skip();
+	options.extra = extra;
+	migrate_pair(test, &options, "stop:fail", NULL, &source, &destination);
+	uri = migrate_uri(destination);
+	migrate_begin(source, uri, "");
+	info = migrate_wait(source, LM_WAIT_MS);
+	assert_string_equal(qmp_str(info, "status"), "failed");
+	assert_true(vm_has_status(destination, "inmigrate"));
+	assert_true(cached_pages(image) > PAGES / 2);
+
+	vm_do(destination, "migrate-incoming", "{'uri': %s}", to);
+	vm_do(source, "migrate", "{'uri': %s}", to);
+	assert_true(lm_wait_until(stock_is_completed, source, LM_WAIT_MS));
+	assert_true(vm_wait_status(destination, "running", LM_WAIT_MS));
+	vm_assert_intact(destination);
+	lm_test_note("%u of %u pages are cached", cached_pages(image), PAGES);
+	assert_true(cached_pages(image) < PAGES / 2);
+}
+
 static const LmCase cases[] = {
 	LM_CASE(test_while_stopped),
 	LM_CASE_ARG(test_while_stopped, VERSION_10_0),
@@ -121,6 +195,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_possible_again, "load:fail"),
 	LM_CASE(test_possible_after_cancel),
 	LM_CASE(test_possible_after_rehearsal),
+	LM_CASE(test_cache_is_dropped),
 };
 
 int main(int argc, char **argv)
