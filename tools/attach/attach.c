@@ -46,7 +46,7 @@
  * outside. A plugin that refuses is unloaded.
  *
  * Where the process does not see the plugin's file (another root directory or mount namespace), or
- * sees another one there, it makes a memfd, which is filled through /proc/PID/fd, and opens that.
+ * sees another one there, it makes a memfd, which is filled from outside, and opens that.
  *
  * The files: check.c, access.c and program.c decide whether to try; proc.c, remote.c and
  * elf-image.c read; thread.c stops; call.c calls; arch-*.c know registers and frames; load.c says

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "load.h"
 #include "call.h"
+#include "elf-image.h"
 #include "migration/attached.h"
 #include "remote.h"
 
@@ -10,6 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #define COPY_NAME  "localhost-migrate.so" /* what /proc/PID/maps shows: /memfd:NAME (deleted) */
 #define ERROR_MAX  1000
@@ -54,26 +56,52 @@ static int write_all(int fd, const char *data, gsize bytes)
 	return 0;
 }
 
+/*
+ * The process's own descriptor, with no other right than the process has to it: /proc/PID/fd would
+ * open any file that it names anew, with the rights of who attaches. Only a memfd is written.
+ */
+static int take_memfd(pid_t pid, int number)
+{
+	g_auto(AttachFd) process = (int)syscall(SYS_pidfd_open, pid, 0);
+	g_auto(AttachFd) fd = -1;
+	int seals, result;
+
+	if (process >= 0)
+		fd = (int)syscall(SYS_pidfd_getfd, process, number, 0);
+	if (fd < 0)
+		return -errno;
+	seals = fcntl(fd, F_GET_SEALS);
+	if (seals < 0 || seals & F_SEAL_SEAL)
+		return -EINVAL;
+	result = fd;
+	fd = -1;
+	return result;
+}
+
 static int fill_copy(const AttachJob *job, int number, GError **errp)
 {
-	g_autofree char *name = g_strdup_printf("fd/%d", number);
-	g_autofree char *path = attach_proc_path(job->pid, name);
-	g_autoptr(GMappedFile) file = g_mapped_file_new(job->plugin_path, FALSE, NULL);
-	g_auto(AttachFd) fd = open(path, O_RDWR | O_CLOEXEC);
-	int rc = -errno;
+	g_autofree char *data = NULL;
+	gsize bytes;
+	g_auto(AttachFd) fd = -1;
+	int rc;
 
-	if (!file)
+	if (!g_file_get_contents(job->plugin_path, &data, &bytes, NULL))
 		return attach_fail(errp, ATTACH_ERROR_PLUGIN, ENOENT, "cannot read the plugin %s",
 				   job->plugin_path);
-	if (fd >= 0)
-		rc = write_all(fd, g_mapped_file_get_contents(file),
-			       g_mapped_file_get_length(file));
+	/* Once more: it may have been replaced since it was looked at. */
+	if (!attach_elf_file_is_whole((const guint8 *)data, bytes))
+		return attach_fail(errp, ATTACH_ERROR_PLUGIN, ENOEXEC,
+				   "%s is no plugin: it is cut off", job->plugin_path);
+	rc = fd = take_memfd(job->pid, number);
+	if (rc >= 0)
+		rc = write_all(fd, data, bytes);
 	if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		rc = -errno;
 	if (rc == 0)
 		return 0;
 	return attach_fail_errno(errp, ATTACH_ERROR_FAILED, -rc,
-				 "cannot write a copy of the plugin to %s", path);
+				 "cannot write a copy of the plugin to descriptor %d of process %d",
+				 number, (int)job->pid);
 }
 
 /* A memfd of the process's own; *@number is the caller's to close. */

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What is done with the file that a process makes for a copy of the plugin. */
+#include "attach-victim.h"
+#include "load.h"
+
+#include "unit.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <glib/gstdio.h>
+
+#define DEADLINE_MS 20000
+
+static char *precious; /* a file that the process may not write */
+static int how;	       /* it has it open */
+
+/* In the process, instead of memfd_create. */
+static int offer_file(const char *name, unsigned int flags)
+{
+	return open(precious, how);
+}
+
+/* A file with the first @part of 2 halves of a shared object; the caller's. */
+static char *write_object(guint part)
+{
+	g_autoptr(GError) error = NULL;
+	g_autofree char *data = NULL;
+	char *path = NULL;
+	Dl_info info;
+	gsize bytes;
+	int fd = g_file_open_tmp("attach-copy-XXXXXX", &path, NULL);
+
+	assert_true(fd >= 0 && dladdr((void *)(gsize)g_malloc, &info));
+	assert_true(g_file_get_contents(info.dli_fname, &data, &bytes, NULL));
+	assert_int_equal(write(fd, data, bytes / 2 * part), bytes / 2 * part);
+	close(fd);
+	return path;
+}
+
+/* Everything is where this process has it. */
+static int load_copy(const Victim *victim, const char *plugin, gpointer memfd_create_,
+		     GError **errp)
+{
+	AttachJob job = {.pid = victim->pid,
+			 .plugin_path = plugin,
+			 .end_us = g_get_monotonic_time() + (gint64)DEADLINE_MS * 1000};
+
+	job.target = (AttachTarget){.entry = getauxval(AT_ENTRY),
+				    .dlopen = (guint64)dlopen,
+				    .dlsym = (guint64)dlsym,
+				    .dlclose = (guint64)dlclose,
+				    .dlerror = (guint64)dlerror,
+				    .errno_location = (guint64)__errno_location,
+				    .memfd_create = (guint64)memfd_create_,
+				    .close = (guint64)close};
+	return attach_job_load(&job, errp);
+}
+
+static void assert_same(Victim *victim)
+{
+	for (guint i = 0; i < 2; i++)
+		assert_true(victim_round(victim));
+	if (victim->report->differences)
+		fail_msg("%d differences: %s", victim->report->differences, victim->report->what);
+}
+
+/* It says that it made a memfd, and has another file open, which who attaches could write. */
+static void offers_a_file(int flags)
+{
+	g_autofree char *object = write_object(2), *content = NULL;
+	int fd = g_file_open_tmp("attach-precious-XXXXXX", &precious, NULL);
+	g_autoptr(GError) error = NULL;
+	Victim victim;
+
+	assert_true(fd >= 0 && write(fd, "precious", 8) == 8);
+	close(fd);
+	how = flags;
+	victim = victim_start(VICTIM_PPOLL);
+	assert_true(load_copy(&victim, object, (gpointer)offer_file, &error) < 0);
+	assert_true(g_file_get_contents(precious, &content, NULL, NULL));
+	assert_string_equal(content, "precious");
+	assert_non_null(strstr(error->message, "cannot write a copy of the plugin"));
+	assert_same(&victim);
+	victim_stop(&victim);
+	g_unlink(precious);
+	g_unlink(object);
+	g_clear_pointer(&precious, g_free);
+}
+
+static void test_offers_a_file(void **state)
+{
+	offers_a_file(O_PATH);
+	offers_a_file(O_RDONLY);
+	offers_a_file(O_RDWR);
+}
+
+/* It was whole when it was looked at, and is not when it is copied. */
+static void test_cut_off_meanwhile(void **state)
+{
+	g_autofree char *object = write_object(1);
+	g_autoptr(GError) error = NULL;
+	Victim victim = victim_start(VICTIM_PPOLL);
+
+	assert_true(load_copy(&victim, object, (gpointer)memfd_create, &error) < 0);
+	if (!strstr(error->message, "cut off"))
+		fail_msg("%s", error->message);
+	assert_same(&victim);
+	victim_stop(&victim);
+	g_unlink(object);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {TEST(test_offers_a_file), TEST(test_cut_off_meanwhile)};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
