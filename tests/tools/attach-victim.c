@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "attach-victim.h"
+#include "proc.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -63,6 +63,8 @@ __asm__(".text\n.globl victim_call\n.type victim_call, @function\nvictim_call:\n
 	"pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbp\n pop %rbx\n"
 	"ret\n.size victim_call, .-victim_call\n");
 /* clang-format on */
+
+#define WORK 'w' /* a byte after which it waits for another one, not in a poll */
 
 static VictimReport *report; /* in the victim */
 
@@ -182,6 +184,8 @@ static void one_round(int wake, VictimWay way, guint8 round)
 		differ("result of the system call");
 	else if (read(wake, &byte, 1) != 1)
 		_exit(3);
+	else if (byte == WORK && read(wake, &byte, 1) != 1 && errno != EINTR)
+		_exit(3);
 	g_atomic_int_inc(&report->rounds);
 }
 
@@ -221,21 +225,26 @@ Victim victim_start(VictimWay way)
 	return victim;
 }
 
-gboolean victim_sleeps(const Victim *victim)
+static gboolean sleeps_in(const Victim *victim, int one, int other)
 {
-	g_autofree char *path = g_strdup_printf("/proc/%d/syscall", (int)victim->pid);
-
 	for (guint i = 0; i < 20000; i++) {
-		g_autofree char *text = NULL;
-		int number = -1;
+		int number = attach_proc_syscall(victim->pid);
 
-		if (g_file_get_contents(path, &text, NULL, NULL) &&
-		    sscanf(text, "%d ", &number) == 1 &&
-		    (number == SYS_ppoll || number == SYS_poll))
+		if (number == one || number == other)
 			return TRUE;
 		g_usleep(500);
 	}
 	return FALSE;
+}
+
+gboolean victim_sleeps(const Victim *victim)
+{
+	return sleeps_in(victim, SYS_ppoll, SYS_poll);
+}
+
+gboolean victim_work(const Victim *victim)
+{
+	return write(victim->wake, &(char){WORK}, 1) == 1 && sleeps_in(victim, SYS_read, SYS_read);
 }
 
 gboolean victim_round(Victim *victim)

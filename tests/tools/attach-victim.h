@@ -44,6 +44,8 @@ void victim_stop(Victim *victim);
 gboolean victim_round(Victim *victim);
 /* Waits until it sleeps in its system call. */
 gboolean victim_sleeps(const Victim *victim);
+/* Makes it sleep elsewhere, until a signal or a byte comes. */
+gboolean victim_work(const Victim *victim);
 
 /* Functions to be called in it. */
 guint64 victim_add_and_spoil(guint64 a, guint64 b, guint64 c); /* changes all that it may */

@@ -36,9 +36,18 @@ static void reap(const AttachThread *thread)
 		waitpid(thread->pid, NULL, WNOHANG | __WALL);
 }
 
-/* 1: it has stopped, *@signal and *@event say how; 0: the deadline passed. */
-static int wait_stop(const AttachThread *thread, gint64 end_us, int *signal, int *event,
-		     GError **errp)
+/* Lets a thread that is stopped run, with @signal delivered. */
+static long resume(AttachThread *thread, enum __ptrace_request request, int signal)
+{
+	thread->stopped = FALSE;
+	return ptrace(request, thread->pid, NULL, (gsize)signal);
+}
+
+/*
+ * 1: it has stopped, *@signal and *@event say how; 0: the deadline passed. The stop stays unreaped
+ * (WNOWAIT): the kernel forgets the signal of one that was, if the tracer ends before it goes on.
+ */
+static int wait_stop(AttachThread *thread, gint64 end_us, int *signal, int *event, GError **errp)
 {
 	gint64 yield_until_us = g_get_monotonic_time() + YIELD_US;
 	siginfo_t info = {0};
@@ -61,8 +70,7 @@ static int wait_stop(const AttachThread *thread, gint64 end_us, int *signal, int
 		else
 			g_usleep(NAP_US);
 	}
-	if (waitid(P_PID, (id_t)thread->pid, &info, WSTOPPED | WNOHANG | __WALL) < 0)
-		return gone(thread, errp);
+	thread->stopped = TRUE;
 	*signal = info.si_status & 0xff;
 	*event = info.si_status >> 8;
 	return 1;
@@ -114,7 +122,7 @@ static int interrupt(AttachThread *thread, gint64 end_us, GError **errp)
 			break;
 		if (signal & 0x80)
 			signal = 0;
-		ptrace(PTRACE_CONT, thread->pid, NULL, (gsize)signal);
+		resume(thread, PTRACE_CONT, signal);
 	}
 	if (signal == SIGTRAP)
 		return 1;
@@ -146,7 +154,7 @@ static int look(AttachThread *thread, GError **errp)
 	return rc < 0 ? rc : 1;
 }
 
-/* 1: held; 0: it was elsewhere, and runs. */
+/* 1: held; 0: it was elsewhere. */
 static int try_once(AttachThread *thread, GError **errp)
 {
 	int rc;
@@ -154,17 +162,14 @@ static int try_once(AttachThread *thread, GError **errp)
 	if (!may_be_in_poll(thread))
 		return 0;
 	thread->tries++;
-	rc = thread->seized ? 0 : seize(thread, errp);
+	rc = seize(thread, errp);
 	if (rc < 0)
 		return rc;
 	rc = interrupt(thread, thread->end_us, errp);
 	if (rc <= 0)
 		return rc;
 	thread->held_us = g_get_monotonic_time();
-	rc = look(thread, errp);
-	if (rc == 0)
-		ptrace(PTRACE_CONT, thread->pid, NULL, NULL);
-	return rc;
+	return look(thread, errp);
 }
 
 static int not_in_time(const AttachThread *thread, GError **errp)
@@ -178,20 +183,20 @@ static int not_in_time(const AttachThread *thread, GError **errp)
 			   text ? g_strchomp(text) : "not readable");
 }
 
+/* Between two tries it is not traced: a signal would stop it, and nobody would look. */
 int attach_thread_hold(AttachThread *thread, GError **errp)
 {
 	int rc;
 
-	while ((rc = try_once(thread, errp)) == 0) {
-		if (attach_is_over(thread->end_us)) {
-			rc = not_in_time(thread, errp);
-			break;
-		}
+	while ((rc = try_once(thread, errp)) != 1) {
+		attach_thread_release(thread);
+		if (rc < 0)
+			return rc;
+		if (attach_is_over(thread->end_us))
+			return not_in_time(thread, errp);
 		g_usleep(TRY_AGAIN_US);
 	}
-	if (rc < 0)
-		attach_thread_release(thread);
-	return rc < 0 ? rc : 0;
+	return 0;
 }
 
 /*
@@ -206,14 +211,13 @@ void attach_thread_release(AttachThread *thread)
 	if (!thread->seized)
 		return;
 	thread->seized = FALSE;
-	if (ptrace(PTRACE_DETACH, thread->pid, NULL, NULL) == 0)
-		return;
-	ptrace(PTRACE_INTERRUPT, thread->pid, NULL, NULL);
-	if (wait_stop(thread, end_us, &signal, &event, NULL) != 1)
-		return;
+	if (!thread->stopped) {
+		ptrace(PTRACE_INTERRUPT, thread->pid, NULL, NULL);
+		wait_stop(thread, end_us, &signal, &event, NULL);
+	}
 	if (event || signal & 0x80)
 		signal = 0;
-	ptrace(PTRACE_DETACH, thread->pid, NULL, (gsize)signal);
+	resume(thread, PTRACE_DETACH, signal);
 }
 
 /* --------------------------------------------------------------- step by step */
@@ -223,8 +227,7 @@ int attach_thread_step(AttachThread *thread, gboolean to_syscall, int *signal, A
 {
 	int event = 0, rc;
 
-	if (ptrace(to_syscall ? PTRACE_SYSCALL : PTRACE_CONT, thread->pid, NULL, (gsize)*signal) <
-	    0)
+	if (resume(thread, to_syscall ? PTRACE_SYSCALL : PTRACE_CONT, *signal) < 0)
 		return gone(thread, errp);
 	rc = wait_stop(thread, thread->end_us, signal, &event, errp);
 	if (rc < 0)

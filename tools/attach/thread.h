@@ -10,7 +10,7 @@ typedef struct AttachThread {
 	gint64 end_us; /* no wait is longer */
 	guint tries;
 	gint64 held_us; /* when it was stopped, CLOCK_MONOTONIC */
-	gboolean seized;
+	gboolean seized, stopped;
 	AttachState state; /* as it was when it was stopped */
 } AttachThread;
 
