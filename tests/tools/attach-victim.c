@@ -191,6 +191,7 @@ static void one_round(int wake, VictimWay way, guint8 round)
 
 static G_GNUC_NORETURN void be_victim(int wake, VictimWay way)
 {
+	static const int counted[] = {SIGUSR1, SIGABRT, SIGSEGV, SIGTRAP};
 	static guint8 alternate[65536];
 	stack_t stack = {.ss_sp = alternate, .ss_size = sizeof(alternate)};
 	struct sigaction action = {.sa_handler = count_signal};
@@ -198,7 +199,8 @@ static G_GNUC_NORETURN void be_victim(int wake, VictimWay way)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaltstack(&stack, NULL);
-	sigaction(SIGUSR1, &action, NULL);
+	for (guint i = 0; i < G_N_ELEMENTS(counted); i++)
+		sigaction(counted[i], &action, NULL);
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGUSR2);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);

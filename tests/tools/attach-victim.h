@@ -22,7 +22,7 @@ typedef struct VictimImage {
 typedef struct VictimReport {
 	gint rounds;	  /* of ppoll or poll that returned */
 	gint interrupted; /* of these, with EINTR */
-	gint signals;	  /* SIGUSR1 that arrived */
+	gint signals;	  /* SIGUSR1, SIGABRT, SIGSEGV and SIGTRAP that arrived */
 	gint differences; /* registers, errno, mask or stacks that were not as before */
 	char what[64];	  /* the first of them */
 } VictimReport;

@@ -169,17 +169,47 @@ static void test_signal_is_not_lost(void **state)
 	victim_stop(&victim);
 }
 
-static void test_crash(void **state)
+static void crash(void *function)
 {
 	Victim victim = victim_start(VICTIM_PPOLL);
 	g_autoptr(GError) error = NULL;
 	guint64 result = 1;
-	int rc = call_once(&victim, DEADLINE_MS, victim_crash, 0, 0, 0, &result, &error);
+	int rc = call_once(&victim, DEADLINE_MS, function, 0, 0, 0, &result, &error);
 
 	assert_int_equal(rc, -EFAULT);
 	assert_non_null(strstr(error->message, "ended with a signal"));
 	assert_int_equal(result, 1);
 	assert_same(&victim);
+	victim_stop(&victim);
+}
+
+static void test_crash(void **state)
+{
+	crash(victim_crash);
+}
+
+static void test_abort(void **state)
+{
+	crash(abort);
+}
+
+/* What somebody sends is no crash of the call: the signal is delivered, and the call goes on. */
+static void test_crash_signal_from_outside(void **state)
+{
+	static const int signals[] = {SIGABRT, SIGSEGV, SIGTRAP};
+	Victim victim = victim_start(VICTIM_PPOLL);
+
+	for (guint i = 0; i < G_N_ELEMENTS(signals); i++) {
+		g_autoptr(GError) error = NULL;
+		guint64 result = 1;
+
+		call_once(&victim, DEADLINE_MS, victim_raise, (guint64)signals[i], 0, 0, &result,
+			  &error);
+		must(error);
+		assert_int_equal(result, 0);
+	}
+	assert_same(&victim);
+	assert_int_equal(victim.report->signals, G_N_ELEMENTS(signals));
 	victim_stop(&victim);
 }
 
@@ -275,6 +305,8 @@ int main(void)
 		cmocka_unit_test(test_code_is_put_back),
 		cmocka_unit_test(test_signal_is_not_lost),
 		cmocka_unit_test(test_crash),
+		cmocka_unit_test(test_abort),
+		cmocka_unit_test(test_crash_signal_from_outside),
 		cmocka_unit_test(test_call_takes_too_long),
 		cmocka_unit_test(test_process_ends),
 		cmocka_unit_test(test_not_in_poll),

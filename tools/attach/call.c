@@ -138,6 +138,15 @@ static int enter(AttachCall *call, guint64 function, const guint64 *arguments, G
 	return 0;
 }
 
+/* Whether the call itself raised the signal at which it is stopped: a fault, or abort. */
+static gboolean is_its_own(const AttachCall *call)
+{
+	siginfo_t info = {0};
+
+	return ptrace(PTRACE_GETSIGINFO, call->thread->pid, NULL, &info) == 0 &&
+	       (info.si_code > 0 || info.si_code == SI_TKILL);
+}
+
 /* A call that crashed is left behind, and the thread goes on with what restores it. */
 static int leave_crash(AttachCall *call, int crash, GError **errp)
 {
@@ -170,7 +179,7 @@ static int run(AttachCall *call, GError **errp)
 		else if (signal == call->signal &&
 			 attach_arch_has_returned(&registers, call->frame, call->trampoline))
 			return 0;
-		else if (is_crash(signal))
+		else if (is_crash(signal) && is_its_own(call))
 			return leave_crash(call, signal, errp);
 	}
 }
