@@ -160,13 +160,15 @@ static int check_all(pid_t pid, const char *plugin_path, AttachFlags flags, Atta
 		     AttachTarget *target, GError **errp)
 {
 	g_autoptr(GPtrArray) maps = NULL;
-	g_autofree char *build_id = NULL;
+	g_autofree char *build_id = NULL, *identity = NULL;
 	int rc = attach_check_access(pid, errp);
 
 	if (rc == 0 && plugin_path)
 		rc = check_file(plugin_path, &build_id, errp);
 	if (rc < 0)
 		return rc;
+	identity = attach_proc_identity(pid);
+	g_strlcpy(target->identity, identity ? identity : "", sizeof(target->identity));
 	maps = attach_proc_maps(pid);
 	rc = attach_check_program(pid, maps, flags, facts, target, errp);
 	if (rc == 0)

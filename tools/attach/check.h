@@ -8,7 +8,8 @@
 
 /* Addresses in the process. */
 typedef struct AttachTarget {
-	guint64 entry; /* of the program; its code there is not run any more */
+	char identity[100]; /* of the process that was looked at: proc.h */
+	guint64 entry;	    /* of the program; its code there is not run any more */
 	guint64 dlopen, dlsym, dlclose, dlerror, errno_location, memfd_create, close;
 	guint copies; /* of the plugin that are loaded */
 } AttachTarget;

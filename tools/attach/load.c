@@ -3,6 +3,7 @@
 #include "call.h"
 #include "elf-image.h"
 #include "migration/attached.h"
+#include "proc.h"
 #include "remote.h"
 
 #include <dlfcn.h>
@@ -246,13 +247,30 @@ static int keep_errno(AttachCall *call, AttachJob *job, Work *work, GError **err
 	return rc;
 }
 
+/* While it was waited for it may have ended, or executed another program: no address counts then.
+ */
+static int check_same(const AttachJob *job, GError **errp)
+{
+	g_autofree char *identity = attach_proc_identity(job->pid);
+
+	if (identity && !strcmp(identity, job->target.identity))
+		return 0;
+	return attach_fail(errp, ATTACH_ERROR_NO_PROCESS, ESRCH,
+			   "process %d is not the one that was looked at, and nothing was done to "
+			   "it",
+			   (int)job->pid);
+}
+
 static int while_held(AttachJob *job, Work *work, GError **errp)
 {
 	AttachThread thread = {.pid = job->pid, .end_us = job->end_us};
 	AttachCall call;
 	int rc = attach_thread_hold(&thread, errp);
 
+	if (rc == 0)
+		rc = check_same(job, errp);
 	if (rc < 0) {
+		attach_thread_release(&thread);
 		attach_state_clear(&thread.state);
 		return rc;
 	}

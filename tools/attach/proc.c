@@ -105,6 +105,29 @@ const AttachMapping *attach_proc_next_file(const GPtrArray *maps, guint *index)
 
 /* ------------------------------------------------------------ single values */
 
+/* Behind the name, which may have any character, the start time is the 20th word. */
+static char *start_time(pid_t pid)
+{
+	g_autofree char *text = attach_proc_read(pid, "stat");
+	const char *name_end = text ? strrchr(text, ')') : NULL;
+	g_auto(GStrv) words = g_strsplit(name_end ? name_end : "", " ", -1);
+
+	return g_strv_length(words) > 20 ? g_strdup(words[20]) : NULL;
+}
+
+/* The auxiliary vector of each execution has random addresses of its own. */
+char *attach_proc_identity(pid_t pid)
+{
+	g_autofree char *path = attach_proc_path(pid, "auxv"), *vector = NULL, *sum = NULL;
+	g_autofree char *started = start_time(pid);
+	gsize length = 0;
+
+	if (!started || !g_file_get_contents(path, &vector, &length, NULL) || !length)
+		return NULL;
+	sum = g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)vector, length);
+	return g_strdup_printf("%s %s", started, sum);
+}
+
 guint64 attach_proc_auxv(pid_t pid, guint64 type)
 {
 	g_autofree char *path = attach_proc_path(pid, "auxv");

@@ -29,6 +29,11 @@ GPtrArray *attach_proc_maps(pid_t pid);
 /* The next file in @maps, from @*index on, that is mapped from its first byte; NULL at the end. */
 const AttachMapping *attach_proc_next_file(const GPtrArray *maps, guint *index);
 
+/*
+ * What tells a process from every other one that gets its number, and from itself before it
+ * executed another program; NULL if it cannot be read. The caller's.
+ */
+char *attach_proc_identity(pid_t pid);
 /* An entry of the auxiliary vector (AT_ENTRY); 0 if it is not there. */
 guint64 attach_proc_auxv(pid_t pid, guint64 type);
 /*

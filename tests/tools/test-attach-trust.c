@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* What is done with the file that a process makes for a copy of the plugin. */
+/* What must not be believed: what a process says, and what was looked at before. */
 #include "attach-victim.h"
 #include "load.h"
+#include "proc.h"
 
 #include "unit.h"
 
@@ -9,11 +10,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <glib/gstdio.h>
 
 #define DEADLINE_MS 20000
+#define SLEEP	    "--sleep" /* this program's argument: to sleep in a poll and do no more */
 
 static char *precious; /* a file that the process may not write */
 static int how;	       /* it has it open */
@@ -42,13 +49,14 @@ static char *write_object(guint part)
 }
 
 /* Everything is where this process has it. */
-static int load_copy(const Victim *victim, const char *plugin, gpointer memfd_create_,
-		     GError **errp)
+static AttachJob job_for(pid_t pid, const char *plugin, gpointer memfd_create_)
 {
-	AttachJob job = {.pid = victim->pid,
+	g_autofree char *identity = attach_proc_identity(pid);
+	AttachJob job = {.pid = pid,
 			 .plugin_path = plugin,
 			 .end_us = g_get_monotonic_time() + (gint64)DEADLINE_MS * 1000};
 
+	assert_non_null(identity);
 	job.target = (AttachTarget){.entry = getauxval(AT_ENTRY),
 				    .dlopen = (guint64)dlopen,
 				    .dlsym = (guint64)dlsym,
@@ -57,6 +65,16 @@ static int load_copy(const Victim *victim, const char *plugin, gpointer memfd_cr
 				    .errno_location = (guint64)__errno_location,
 				    .memfd_create = (guint64)memfd_create_,
 				    .close = (guint64)close};
+	assert_true(g_strlcpy(job.target.identity, identity, sizeof(job.target.identity)) <
+		    sizeof(job.target.identity));
+	return job;
+}
+
+static int load_copy(const Victim *victim, const char *plugin, gpointer memfd_create_,
+		     GError **errp)
+{
+	AttachJob job = job_for(victim->pid, plugin, memfd_create_);
+
 	return attach_job_load(&job, errp);
 }
 
@@ -113,10 +131,56 @@ static void test_cut_off_meanwhile(void **state)
 	g_unlink(object);
 }
 
-int main(void)
+static gboolean has_executed(pid_t pid)
 {
-	const struct CMUnitTest tests[] = {TEST(test_offers_a_file), TEST(test_cut_off_meanwhile)};
+	for (guint i = 0; i < 20000; i++) {
+		g_autofree char *line = attach_proc_path(pid, "cmdline"), *text = NULL;
+		gsize bytes = 0;
 
+		if (g_file_get_contents(line, &text, &bytes, NULL) &&
+		    memmem(text, bytes, SLEEP, strlen(SLEEP)) &&
+		    attach_proc_syscall(pid) == SYS_poll)
+			return TRUE;
+		g_usleep(500);
+	}
+	return FALSE;
+}
+
+/* It executes another program (one with set-uid, say) after it was looked at. */
+static void test_executes_meanwhile(void **state)
+{
+	g_autoptr(GError) error = NULL;
+	AttachJob job;
+	int go[2];
+	pid_t pid;
+
+	assert_int_equal(pipe(go), 0);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (read(go[0], &(char){0}, 1) == 1)
+			execl("/proc/self/exe", "test", SLEEP, NULL);
+		_exit(1);
+	}
+	job = job_for(pid, "/nowhere", (gpointer)memfd_create);
+	assert_int_equal(write(go[1], "", 1), 1);
+	assert_true(has_executed(pid));
+	assert_int_equal(attach_job_load(&job, &error), -ESRCH);
+	assert_non_null(strstr(error->message, "is not the one that was looked at"));
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(go[0]);
+	close(go[1]);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {TEST(test_offers_a_file), TEST(test_cut_off_meanwhile),
+					   TEST(test_executes_meanwhile)};
+
+	if (argc > 1 && !strcmp(argv[1], SLEEP))
+		return poll(NULL, 0, DEADLINE_MS);
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
