@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Who attaches is killed at each step: before and after each call by which it looks at or changes
- * the process. These calls go through this program's own functions, which count them. The guest
- * must go on every time, and the next attach must work. A version in a root does not see the
- * plugin and gets a copy of it, which takes more steps.
+ * Who attaches is killed, or suspended, at each step: before and after each call by which it looks
+ * at or changes the process. These calls go through this program's own functions, which count them.
+ * The guest must go on every time, and the next attach must work. A version in a root does not see
+ * the plugin and gets a copy of it, which takes more steps.
  *
  * In the short form every fifth step is tried in roots; LM_LONG=1: all of them.
  */
@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -27,13 +28,14 @@ typedef struct Steps {
 	guint count;	/* of the calls so far */
 	guint kill_at;	/* the attacher dies at this call; 0: never */
 	gboolean after; /* when it was made */
+	int signal;	/* of which it dies */
 } Steps;
 static Steps *steps;
 
 static void die_at(guint count, gboolean after)
 {
 	if (count == steps->kill_at && after == steps->after)
-		kill(getpid(), SIGKILL);
+		kill(getpid(), steps->signal);
 }
 
 /* Instead of the C library's; nobody here asks for the requests that return data. */
@@ -68,19 +70,34 @@ ssize_t process_vm_writev(pid_t pid, const struct iovec *local, unsigned long n_
 	return rc;
 }
 
+static pid_t start_child(const Vm *vm, const char *build, const Steps *plan)
+{
+	pid_t pid;
+
+	*steps = *plan;
+	pid = fork();
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setpgid(0, 0); /* to be suspended, as by a shell */
+	_exit(attach_load(vm->pid, build, 0, ATTACH_MS, NULL, NULL) ? 1 : 0);
+}
+
+static int wait_child(pid_t pid, int options)
+{
+	int status;
+
+	while (waitpid(pid, &status, options) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
 /* How it ended, as of waitpid. */
 static int attach_in_child(const Vm *vm, const char *build, guint kill_at, gboolean after)
 {
-	pid_t pid;
-	int status;
+	const Steps plan = {.kill_at = kill_at, .after = after, .signal = SIGKILL};
 
-	*steps = (Steps){.kill_at = kill_at, .after = after};
-	pid = fork();
-	if (!pid)
-		_exit(attach_load(vm->pid, build, 0, ATTACH_MS, NULL, NULL) ? 1 : 0);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
+	return wait_child(start_child(vm, build, &plan), 0);
 }
 
 static void assert_goes_on(Vm *vm, guint step, gboolean after)
@@ -164,7 +181,44 @@ static void test_each_step(LmTest *test, const void *version)
 	vm_assert_intact(vm);
 }
 
+/* As by Ctrl-Z; the guest goes on before who attaches does. */
+static void suspend_at(LmTest *test, Vm *vm, const void *version, guint step)
+{
+	const Steps plan = {.kill_at = step, .signal = SIGTSTP};
+	g_autofree char *build = another_build(test, version, 1000 + step);
+	pid_t pid = start_child(vm, build, &plan);
+	int status;
+
+	status = wait_child(pid, WUNTRACED);
+	assert_goes_on(vm, step, FALSE);
+	if (WIFSTOPPED(status)) {
+		kill(pid, SIGCONT);
+		status = wait_child(pid, 0);
+	}
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	g_unlink(build);
+}
+
+static void test_suspended(LmTest *test, const void *version)
+{
+	VmOptions options = attach_options();
+	guint stride = g_getenv("LM_LONG") ? 1 : 3, count;
+	Vm *vm;
+
+	if (!version_is_here(version))
+		skip();
+	options.append = "rate=64";
+	vm = migrate_source(test, &options);
+	count = count_steps(test, vm, version);
+	for (guint step = 1; step <= count; step += stride)
+		suspend_at(test, vm, version, step);
+	attach_assert_there(vm);
+	vm_assert_never_stopped(vm);
+	vm_assert_intact(vm);
+}
+
 static const LmCase cases[] = {
+	LM_CASE_ARG(test_suspended, VERSION_7_2),
 	LM_CASE_ARG(test_each_step, VERSION_7_2),
 	LM_CASE_ARG(test_each_step, VERSION_10_0),
 	LM_CASE_ARG(test_each_step, VERSION_11_1),

@@ -58,6 +58,7 @@
 #include "remote.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 #define POLL_US		500
@@ -112,14 +113,30 @@ static gpointer work(gpointer data)
 	return NULL;
 }
 
+/* Ctrl-Z would stop this process while it holds QEMU's main thread: it waits until that is done. */
+static GThread *run_unsuspended(Task *task, GError **errp)
+{
+	sigset_t stops, before;
+	GThread *thread;
+
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTSTP);
+	sigaddset(&stops, SIGTTIN);
+	sigaddset(&stops, SIGTTOU);
+	pthread_sigmask(SIG_BLOCK, &stops, &before);
+	thread = g_thread_try_new("attach", work, task, errp);
+	if (thread)
+		g_thread_join(thread);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return thread;
+}
+
 static int run_job(AttachJob *job, GError **errp)
 {
 	Task task = {.job = job};
-	GThread *thread = g_thread_try_new("attach", work, &task, errp);
 
-	if (!thread)
+	if (!run_unsuspended(&task, errp))
 		return -EAGAIN;
-	g_thread_join(thread);
 	if (task.error)
 		g_propagate_error(errp, task.error);
 	return task.rc;
