@@ -25,6 +25,7 @@ static struct {
 	Victim *gets_signal; /* when it is seized */
 	gboolean dies;	     /* this process, before it passes a signal on */
 	gboolean hides;	     /* every stop, until it is asked for one the second time */
+	gboolean reaps;	     /* as a program does that waits for all its children */
 	guint interrupts;
 } plan;
 
@@ -64,20 +65,19 @@ long ptrace(enum __ptrace_request request, ...)
 		g_assert_true(victim_work(plan.works));
 	if (request == PTRACE_CONT && data && plan.dies)
 		kill(getpid(), SIGKILL);
+	if (request == PTRACE_GETSIGINFO && plan.hides && plan.interrupts < 2)
+		return -1;
 	plan.interrupts += request == PTRACE_INTERRUPT;
 	rc = forward(request, pid, address, data);
 	if (request == PTRACE_SEIZE && plan.gets_signal)
 		stop_by_signal(g_steal_pointer(&plan.gets_signal));
 	if ((request == PTRACE_CONT || request == PTRACE_DETACH) && plan.works)
 		kill(g_steal_pointer(&plan.works)->pid, SIGUSR1);
+	if (request == PTRACE_INTERRUPT && plan.reaps) {
+		plan.reaps = FALSE;
+		waitpid(-1, NULL, 0);
+	}
 	return rc;
-}
-
-int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
-{
-	if (plan.hides && plan.interrupts < 2)
-		return 0;
-	return (int)syscall(SYS_waitid, type, id, info, options, NULL);
 }
 
 static int hold(const Victim *victim, guint deadline_ms, GError **errp)
@@ -152,12 +152,29 @@ static void test_stops_too_late(void **state)
 	assert_got_signal(&victim);
 }
 
+/* Another thread of this program has taken the news of the stop. */
+static void test_stop_is_reaped(void **state)
+{
+	Victim victim = victim_start(VICTIM_PPOLL);
+	g_autoptr(GError) error = NULL;
+
+	assert_true(victim_sleeps(&victim));
+	memset(&plan, 0, sizeof(plan));
+	plan.reaps = TRUE;
+	hold(&victim, DEADLINE_MS, &error);
+	if (error)
+		fail_msg("%s", error->message);
+	kill(victim.pid, SIGUSR1);
+	assert_got_signal(&victim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_between_two_tries),
 		TEST(test_killed_before_it_is_passed_on),
 		TEST(test_stops_too_late),
+		TEST(test_stop_is_reaped),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

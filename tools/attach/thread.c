@@ -4,7 +4,7 @@
  * stop no other thread. Before that, /proc/PID/syscall is asked where the thread sleeps, so that
  * one which works is not disturbed; that it is still there is certain only when it is stopped.
  *
- * Nothing waits in the kernel: waitid looks, and what follows is a moment of yielding, then short
+ * Nothing waits in the kernel: ptrace looks, and what follows is a moment of yielding, then short
  * sleeps. So every wait ends at the deadline, with no signal and no other thread to help.
  */
 #include "thread.h"
@@ -43,26 +43,38 @@ static long resume(AttachThread *thread, enum __ptrace_request request, int sign
 	return ptrace(request, thread->pid, NULL, (gsize)signal);
 }
 
+/* Whether it is stopped; *@signal and *@event say how. */
+static gboolean is_stopped(const AttachThread *thread, int *signal, int *event)
+{
+	siginfo_t info = {0};
+
+	if (ptrace(PTRACE_GETSIGINFO, thread->pid, NULL, &info) < 0)
+		return FALSE;
+	*event = info.si_code >> 8 == EVENT_STOP ? EVENT_STOP : 0;
+	*signal = info.si_signo;
+	if (info.si_signo == SIGTRAP && info.si_code == (SIGTRAP | 0x80))
+		*signal |= 0x80;
+	return TRUE;
+}
+
 /*
- * 1: it has stopped, *@signal and *@event say how; 0: the deadline passed. The stop stays unreaped
- * (WNOWAIT): the kernel forgets the signal of one that was, if the tracer ends before it goes on.
+ * 1: it has stopped, *@signal and *@event say how; 0: the deadline passed. ptrace is asked, not
+ * waitid: another thread that waits for all children may have taken that news, and the kernel
+ * forgets the signal of a stop that was reaped if the tracer ends before it passes the signal on.
  */
 static int wait_stop(AttachThread *thread, gint64 end_us, int *signal, int *event, GError **errp)
 {
 	gint64 yield_until_us = g_get_monotonic_time() + YIELD_US;
 	siginfo_t info = {0};
 
-	for (;;) {
-		if (waitid(P_PID, (id_t)thread->pid, &info,
-			   WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+	while (!is_stopped(thread, signal, event)) {
+		if (waitid(P_PID, (id_t)thread->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) <
+		    0)
 			return gone(thread, errp);
-		if (info.si_pid && (info.si_code == CLD_EXITED || info.si_code == CLD_KILLED ||
-				    info.si_code == CLD_DUMPED)) {
+		if (info.si_pid && info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED) {
 			reap(thread);
 			return gone(thread, errp);
 		}
-		if (info.si_pid)
-			break;
 		if (attach_is_over(end_us))
 			return 0;
 		if (g_get_monotonic_time() < yield_until_us)
@@ -71,8 +83,6 @@ static int wait_stop(AttachThread *thread, gint64 end_us, int *signal, int *even
 			g_usleep(NAP_US);
 	}
 	thread->stopped = TRUE;
-	*signal = info.si_status & 0xff;
-	*event = info.si_status >> 8;
 	return 1;
 }
 
