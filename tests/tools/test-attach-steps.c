@@ -18,7 +18,6 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
@@ -59,14 +58,13 @@ long ptrace(enum __ptrace_request request, ...)
 	return rc;
 }
 
-ssize_t process_vm_writev(pid_t pid, const struct iovec *local, unsigned long n_local,
-			  const struct iovec *remote, unsigned long n_remote, unsigned long flags)
+ssize_t pwrite64(int fd, const void *buffer, size_t bytes, off64_t offset)
 {
 	guint count = ++steps->count;
 	ssize_t rc;
 
 	die_at(count, FALSE);
-	rc = syscall(SYS_process_vm_writev, pid, local, n_local, remote, n_remote, flags);
+	rc = syscall(SYS_pwrite64, fd, buffer, bytes, offset);
 	die_at(count, TRUE);
 	return rc;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* What must not be believed: what a process says, and what was looked at before. */
 #include "attach-victim.h"
+#include "call.h"
 #include "load.h"
 #include "proc.h"
 
@@ -14,13 +15,16 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <glib/gstdio.h>
 
 #define DEADLINE_MS 20000
-#define SLEEP	    "--sleep" /* this program's argument: to sleep in a poll and do no more */
+/* This program's arguments: to sleep in a poll, and to execute the first in another thread. */
+#define SLEEP	      "--sleep"
+#define EXECUTE_LATER "--execute-later"
 
 static char *precious; /* a file that the process may not write */
 static int how;	       /* it has it open */
@@ -131,14 +135,14 @@ static void test_cut_off_meanwhile(void **state)
 	g_unlink(object);
 }
 
-static gboolean has_executed(pid_t pid)
+static gboolean has_executed(pid_t pid, const char *argument)
 {
 	for (guint i = 0; i < 20000; i++) {
 		g_autofree char *line = attach_proc_path(pid, "cmdline"), *text = NULL;
 		gsize bytes = 0;
 
 		if (g_file_get_contents(line, &text, &bytes, NULL) &&
-		    memmem(text, bytes, SLEEP, strlen(SLEEP)) &&
+		    memmem(text, bytes, argument, strlen(argument)) &&
 		    attach_proc_syscall(pid) == SYS_poll)
 			return TRUE;
 		g_usleep(500);
@@ -164,7 +168,7 @@ static void test_executes_meanwhile(void **state)
 	}
 	job = job_for(pid, "/nowhere", (gpointer)memfd_create);
 	assert_int_equal(write(go[1], "", 1), 1);
-	assert_true(has_executed(pid));
+	assert_true(has_executed(pid, SLEEP));
 	assert_int_equal(attach_job_load(&job, &error), -ESRCH);
 	assert_non_null(strstr(error->message, "is not the one that was looked at"));
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
@@ -174,12 +178,55 @@ static void test_executes_meanwhile(void **state)
 	close(go[1]);
 }
 
+static gpointer execute_when_told(gpointer data)
+{
+	if (read(STDIN_FILENO, &(char){0}, 1) == 1)
+		execl("/proc/self/exe", "test", SLEEP, NULL);
+	_exit(1);
+}
+
+/* Another thread does that, which ends the one that is held. The stack is where the old one was. */
+static void test_executes_while_held(void **state)
+{
+	g_autoptr(GError) error = NULL;
+	AttachThread thread = {.end_us = g_get_monotonic_time() + DEADLINE_MS * 1000};
+	AttachCall call;
+	int go[2];
+
+	assert_int_equal(pipe(go), 0);
+	thread.pid = fork();
+	if (!thread.pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		personality(ADDR_NO_RANDOMIZE);
+		dup2(go[0], STDIN_FILENO);
+		execl("/proc/self/exe", "test", EXECUTE_LATER, NULL);
+		_exit(1);
+	}
+	assert_true(has_executed(thread.pid, EXECUTE_LATER));
+	assert_int_equal(attach_thread_hold(&thread, NULL), 0);
+	assert_int_equal(
+		attach_call_begin(&call, &thread, attach_proc_auxv(thread.pid, AT_ENTRY), NULL), 0);
+	assert_int_equal(write(go[1], "", 1), 1);
+	assert_true(has_executed(thread.pid, SLEEP));
+	assert_true(attach_call_set_data(&call, "text", &error) < 0);
+	attach_call_end(&call);
+	attach_state_clear(&thread.state);
+	assert_int_equal(waitpid(thread.pid, NULL, WNOHANG), 0);
+	kill(thread.pid, SIGKILL);
+	assert_int_equal(waitpid(thread.pid, NULL, 0), thread.pid);
+	close(go[0]);
+	close(go[1]);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {TEST(test_offers_a_file), TEST(test_cut_off_meanwhile),
-					   TEST(test_executes_meanwhile)};
+					   TEST(test_executes_meanwhile),
+					   TEST(test_executes_while_held)};
 
-	if (argc > 1 && !strcmp(argv[1], SLEEP))
+	if (argc > 1 && !strcmp(argv[1], EXECUTE_LATER))
+		g_thread_new("execute", execute_when_told, NULL);
+	if (argc > 1)
 		return poll(NULL, 0, DEADLINE_MS);
 	cmocka_set_message_output(CM_OUTPUT_TAP);
 	return cmocka_run_group_tests(tests, NULL, NULL);

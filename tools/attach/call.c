@@ -71,7 +71,7 @@ static int lay_frame(AttachCall *call, GError **errp)
 	call->frame = attach_arch_frame_place(&state->registers, bytes + ATTACH_DATA_BYTES);
 	call->data = call->frame + bytes;
 	attach_arch_frame_build(state, call->frame, call->trampoline, frame);
-	return attach_remote_write(call->thread->pid, call->frame, frame, bytes, errp);
+	return attach_thread_write(call->thread, call->frame, frame, bytes, errp);
 }
 
 int attach_call_begin(AttachCall *call, AttachThread *thread, guint64 entry, GError **errp)
@@ -117,7 +117,7 @@ static int enter(AttachCall *call, guint64 function, const guint64 *arguments, G
 	guint64 mask = mask_for_calls(call);
 	AttachRegisters registers = attach_arch_call(&state->registers, call->frame,
 						     call->trampoline, function, arguments);
-	int rc = attach_remote_write(pid, call->frame, &call->trampoline,
+	int rc = attach_thread_write(call->thread, call->frame, &call->trampoline,
 				     function ? sizeof(call->trampoline) : 0, errp);
 
 	if (rc == 0)
@@ -241,5 +241,5 @@ int attach_call_set_data(AttachCall *call, const char *text, GError **errp)
 	if (bytes > ATTACH_DATA_BYTES)
 		return attach_fail(errp, ATTACH_ERROR_PLUGIN, ENAMETOOLONG, "%s: too long a name",
 				   text);
-	return attach_remote_write(call->thread->pid, call->data, text, bytes, errp);
+	return attach_thread_write(call->thread, call->data, text, bytes, errp);
 }

@@ -183,7 +183,7 @@ static int open_plugin(AttachCall *call, AttachJob *job, const char *path, GErro
 	job->handle = handle;
 	rc = find_variable(call, job, errp);
 	if (rc == 0 && job->flags & ATTACH_ALLOW_UNTESTED)
-		rc = attach_remote_write(job->pid,
+		rc = attach_thread_write(call->thread,
 					 job->attached + offsetof(LmAttached, allow_untested),
 					 &(guint32){1}, sizeof(guint32), errp);
 	return rc;
@@ -243,7 +243,7 @@ static int keep_errno(AttachCall *call, AttachJob *job, Work *work, GError **err
 		return rc;
 	rc = work(call, job, errp);
 	if (!call->lost)
-		attach_remote_write(job->pid, address, &number, sizeof(number), NULL);
+		attach_thread_write(call->thread, address, &number, sizeof(number), NULL);
 	return rc;
 }
 

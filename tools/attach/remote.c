@@ -5,32 +5,18 @@
 #include <string.h>
 #include <sys/uio.h>
 
-typedef ssize_t Transfer(pid_t pid, const struct iovec *local, unsigned long n_local,
-			 const struct iovec *remote, unsigned long n_remote, unsigned long flags);
-
-static int transfer(Transfer *call, const char *verb, pid_t pid, guint64 address, void *buffer,
-		    gsize bytes, GError **errp)
+int attach_remote_read(pid_t pid, guint64 address, void *buffer, gsize bytes, GError **errp)
 {
 	struct iovec local = {buffer, bytes};
 	struct iovec remote = {(void *)(gsize)address, bytes};
-	ssize_t done = call(pid, &local, 1, &remote, 1, 0);
+	ssize_t done = process_vm_readv(pid, &local, 1, &remote, 1, 0);
 
 	if (done == (ssize_t)bytes)
 		return 0;
 	return attach_fail_errno(errp, ATTACH_ERROR_FAILED, done < 0 ? errno : EFAULT,
-				 "cannot %s %" G_GSIZE_FORMAT " bytes at 0x%" G_GINT64_MODIFIER
+				 "cannot read %" G_GSIZE_FORMAT " bytes at 0x%" G_GINT64_MODIFIER
 				 "x of process %d",
-				 verb, bytes, address, (int)pid);
-}
-
-int attach_remote_read(pid_t pid, guint64 address, void *buffer, gsize bytes, GError **errp)
-{
-	return transfer(process_vm_readv, "read", pid, address, buffer, bytes, errp);
-}
-
-int attach_remote_write(pid_t pid, guint64 address, const void *buffer, gsize bytes, GError **errp)
-{
-	return transfer(process_vm_writev, "write", pid, address, (void *)buffer, bytes, errp);
+				 bytes, address, (int)pid);
 }
 
 /* Reads up to the ends of 64-byte pieces: a string may end just before memory that is not there. */

@@ -6,7 +6,6 @@
 #include "error.h"
 
 int attach_remote_read(pid_t pid, guint64 address, void *buffer, gsize bytes, GError **errp);
-int attach_remote_write(pid_t pid, guint64 address, const void *buffer, gsize bytes, GError **errp);
 /* A string of at most @max bytes, cut there; the caller's. NULL if it cannot be read. */
 char *attach_remote_string(pid_t pid, guint64 address, gsize max);
 

@@ -12,6 +12,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
@@ -99,6 +100,19 @@ int attach_thread_registers(AttachThread *thread, AttachRegisters *registers, GE
 	return 0;
 }
 
+int attach_thread_write(const AttachThread *thread, guint64 address, const void *buffer,
+			gsize bytes, GError **errp)
+{
+	ssize_t done = pwrite(thread->memory, buffer, bytes, (off_t)address);
+
+	if (done == (ssize_t)bytes)
+		return 0;
+	return attach_fail_errno(errp, ATTACH_ERROR_FAILED, done < 0 ? errno : EFAULT,
+				 "cannot write %" G_GSIZE_FORMAT " bytes at 0x%" G_GINT64_MODIFIER
+				 "x of process %d",
+				 bytes, address, (int)thread->pid);
+}
+
 /* ------------------------------------------------------------------ to hold */
 
 static gboolean may_be_in_poll(const AttachThread *thread)
@@ -164,6 +178,19 @@ static int look(AttachThread *thread, GError **errp)
 	return rc < 0 ? rc : 1;
 }
 
+static int open_memory(AttachThread *thread, GError **errp)
+{
+	g_autofree char *path = attach_proc_path(thread->pid, "mem");
+	int signal, event;
+
+	thread->memory = open(path, O_WRONLY | O_CLOEXEC);
+	if (thread->memory < 0)
+		return attach_fail_errno(errp, ATTACH_ERROR_NO_RIGHT, errno, "cannot open %s",
+					 path);
+	/* It is this thread's if that is there yet. */
+	return is_stopped(thread, &signal, &event) ? 1 : gone(thread, errp);
+}
+
 /* 1: held; 0: it was elsewhere. */
 static int try_once(AttachThread *thread, GError **errp)
 {
@@ -179,7 +206,8 @@ static int try_once(AttachThread *thread, GError **errp)
 	if (rc <= 0)
 		return rc;
 	thread->held_us = g_get_monotonic_time();
-	return look(thread, errp);
+	rc = look(thread, errp);
+	return rc == 1 ? open_memory(thread, errp) : rc;
 }
 
 static int not_in_time(const AttachThread *thread, GError **errp)
@@ -198,6 +226,7 @@ int attach_thread_hold(AttachThread *thread, GError **errp)
 {
 	int rc;
 
+	thread->memory = -1;
 	while ((rc = try_once(thread, errp)) != 1) {
 		attach_thread_release(thread);
 		if (rc < 0)
@@ -221,6 +250,7 @@ void attach_thread_release(AttachThread *thread)
 	if (!thread->seized)
 		return;
 	thread->seized = FALSE;
+	attach_fd_clear(&thread->memory);
 	if (!thread->stopped) {
 		ptrace(PTRACE_INTERRUPT, thread->pid, NULL, NULL);
 		wait_stop(thread, end_us, &signal, &event, NULL);

@@ -11,6 +11,7 @@ typedef struct AttachThread {
 	guint tries;
 	gint64 held_us; /* when it was stopped, CLOCK_MONOTONIC */
 	gboolean seized, stopped;
+	AttachFd memory;   /* its own, while it is held */
 	AttachState state; /* as it was when it was stopped */
 } AttachThread;
 
@@ -33,6 +34,12 @@ typedef enum AttachStop {
  */
 int attach_thread_step(AttachThread *thread, gboolean to_syscall, int *signal, AttachStop *stop,
 		       GError **errp);
+/*
+ * Writes to the memory that it had when it was stopped: never to that of another program, which
+ * another thread of the process may have executed.
+ */
+int attach_thread_write(const AttachThread *thread, guint64 address, const void *buffer,
+			gsize bytes, GError **errp);
 int attach_thread_registers(AttachThread *thread, AttachRegisters *registers, GError **errp);
 
 #endif
