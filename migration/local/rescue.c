@@ -10,7 +10,8 @@
  * The place of the cut is what was written less what is found in the pipe, and the sender's log
  * (flip-log.h) says which page each byte belongs to. The destination reads straight into its
  * memory, so even a page that is cut has its first part there. It is stopped first, so that
- * nothing moves; SIGSTOP works on a process whose threads all hang.
+ * nothing moves; SIGSTOP works on a process whose threads all hang, unless one hangs in the kernel
+ * for good. From such a one only what it had all of is taken, for nothing more comes to that.
  *
  * A destination that is dead has taken what it had read with it; what it had not is still whole.
  */
@@ -31,17 +32,18 @@
 
 /* ----------------------------------------------------- stopping the process */
 
-/* The state letter of /proc/PID/task/TID/stat (proc(5)); 0: no such thread. */
+/* The state letter of /proc/PID/task/TID/stat (proc(5)); 0: no such thread; '?': not known. */
 static char thread_state(int pid, const char *tid)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/task/%s/stat", pid, tid);
 	g_autofree char *text = NULL;
+	g_autoptr(GError) error = NULL;
 	const char *name_end;
 
-	if (!g_file_get_contents(path, &text, NULL, NULL))
-		return 0;
+	if (!g_file_get_contents(path, &text, NULL, &error))
+		return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ? 0 : '?';
 	name_end = strrchr(text, ')');
-	return name_end && name_end[1] ? name_end[2] : 0;
+	return name_end && name_end[1] ? name_end[2] : '?';
 }
 
 /* Where it cannot be told, they may not be. */
@@ -81,10 +83,15 @@ static int stop_process(LmSession *s, GError **errp)
 {
 	int pid = s->status.peer_pid;
 
+	errno = ESRCH; /* of one that was gone when the session began */
 	if (s->peer_pidfd < 0 ||
-	    syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGSTOP, NULL, 0) < 0)
+	    syscall(SYS_pidfd_send_signal, s->peer_pidfd, SIGSTOP, NULL, 0) < 0) {
+		if (errno != ESRCH)
+			return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
+					     "the destination, process %d, cannot be stopped", pid);
 		return lm_fail(errp, LM_ERROR_GONE, ESRCH, "the destination, process %d, is gone",
 			       pid);
+	}
 	free_descriptors(&s->pipes);
 	for (int ms = 0; ms < STOP_DEADLINE_MS; ms++) {
 		if (all_threads_stopped(pid))
@@ -114,35 +121,45 @@ static gboolean next_missing(const LmRegion *region, guint64 from, LmRange *run)
 	return TRUE;
 }
 
-static int copy_from_peer(LmSession *s, LmRegion *region, const LmRange *page, GError **errp)
+static int copy_from_peer(const LmSession *s, const LmRegion *region, const LmRange *page)
 {
 	struct iovec to = {region->host + page->offset_bytes, page->length_bytes};
 	struct iovec from = {(void *)(guintptr)(region->peer_address + page->offset_bytes),
 			     page->length_bytes};
+	const ssize_t n = process_vm_readv(s->status.peer_pid, &to, 1, &from, 1, 0);
 
-	if (process_vm_readv(s->status.peer_pid, &to, 1, &from, 1, 0) !=
-	    (ssize_t)page->length_bytes)
-		return lm_fail_errno(errp, LM_ERROR_FAILED, errno,
-				     "RAM block %s: reading the destination's memory",
-				     region->name);
-	return 0;
+	if (n < 0)
+		return -errno;
+	return n == (ssize_t)page->length_bytes ? 0 : -EFAULT;
 }
 
-/* Missing pages from the stopped destination's memory; what is in the pipes overlays it later. */
+/*
+ * Missing pages from the destination's memory; what is in the pipes overlays them later. A page
+ * that cannot be read stays missing, and is no reason to leave the others there.
+ */
 static int fetch_region(LmSession *s, LmRegion *region, GError **errp)
 {
 	LmRange page;
 	guint64 at = 0;
+	int first = 0;
 
 	while (next_missing(region, at, &page)) {
-		int rc = copy_from_peer(s, region, &page, errp);
+		const int rc = copy_from_peer(s, region, &page);
 
-		if (rc < 0)
-			return rc;
-		lm_region_bitmap_set(region, &page);
 		at = page.offset_bytes + page.length_bytes;
+		if (rc == 0) {
+			lm_region_bitmap_set(region, &page);
+			continue;
+		}
+		if (first == 0)
+			first = lm_fail_errno(errp, LM_ERROR_FAILED, -rc,
+					      "RAM block %s: reading the destination's memory at "
+					      "%" G_GUINT64_FORMAT,
+					      region->name, page.offset_bytes);
+		if (rc == -ESRCH)
+			break;
 	}
-	return 0;
+	return first;
 }
 
 /* ---------------------------------------------------------- from the pipes */
@@ -198,23 +215,41 @@ static void overlay_channel(LmSession *s, guint index)
 		overlay_frame(s, item->data, log->stream_bytes - tail->len, tail);
 }
 
-int lm_rescue(LmSession *s, GError **errp)
+static int fetch_all(LmSession *s, GError **errp)
 {
-	int rc = stop_process(s, errp);
+	int first = 0;
 
-	/* While it may read on, what is found in a pipe has no certain place in the stream. */
-	if (rc == -ETIMEDOUT)
-		return rc;
-	for (guint i = 0; rc == 0 && i < s->regions->len; i++) {
+	for (guint i = 0; i < s->regions->len && first != -ESRCH; i++) {
 		LmRegion *region = g_ptr_array_index(s->regions, i);
+		int rc = 0;
 
 		if (region->populated)
-			rc = fetch_region(s, region, errp);
+			rc = fetch_region(s, region, first ? NULL : errp);
+		if (first == 0)
+			first = rc;
 	}
+	return first;
+}
+
+int lm_rescue(LmSession *s, GError **errp)
+{
+	const int stopped = stop_process(s, errp);
+	int fetched = 0;
+
+	/*
+	 * While it may read on, what is found in a pipe has no certain place in the stream, and
+	 * what is in its memory may not be whole; unless it had all of it before.
+	 */
+	if (stopped < 0 && stopped != -ESRCH && !s->flip_arrived)
+		return stopped;
+	if (stopped != -ESRCH)
+		fetched = fetch_all(s, stopped < 0 ? NULL : errp);
 	/* On the way back the pipes carry acknowledgements, or pages that came from elsewhere. */
-	for (guint i = 0; !s->return_engine && i < s->pipes.count; i++)
-		overlay_channel(s, i);
-	return rc;
+	if ((stopped == 0 || stopped == -ESRCH) && !s->return_engine) {
+		for (guint i = 0; i < s->pipes.count; i++)
+			overlay_channel(s, i);
+	}
+	return stopped < 0 ? stopped : fetched;
 }
 
 /*

@@ -2,6 +2,7 @@
 #include "fake-host.h"
 #include "fault.h"
 #include "pagemap.h"
+#include "unstoppable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -182,6 +183,12 @@ static void lost(void *opaque, const char *why)
 	((FakeHost *)opaque)->notes->lost++;
 }
 
+static gpointer hang(gpointer data)
+{
+	become_unstoppable();
+	return NULL;
+}
+
 static int load(void *opaque, const LmDeviceState *from, GError **errp)
 {
 	FakeHost *host = opaque;
@@ -197,6 +204,8 @@ static int load(void *opaque, const LmDeviceState *from, GError **errp)
 		memset(host->ram, 0x55, 8192);
 		memset(host->shared, 0x55, 8192);
 	}
+	if (host->load_hangs)
+		g_thread_join(g_thread_new("hang", hang, NULL));
 	return fail_if(host, "load", errp);
 }
 

@@ -39,6 +39,7 @@ typedef struct FakeHost {
 	guint64 shared_bytes; /* ... of so many bytes; FAKE_SHARED_BYTES unless set */
 	gboolean scribbles;   /* destination: loading writes into the memory */
 	gboolean as_hinted;   /* source: saving says so */
+	gboolean load_hangs;  /* destination: for good, with a thread that cannot be stopped */
 	gboolean any_state;   /* destination: whatever the device state is, it is loaded */
 	guint8 *ram, *shared;
 	int shared_fd;

@@ -5,9 +5,11 @@
  */
 #include "flip-pair.h"
 #include "test-util.h"
+#include "unstoppable.h"
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "rescue.h"
@@ -18,7 +20,11 @@
 #define FRAME_STREAM (FRAME_HEAD + FRAME_PAGES * PAGE)
 #define FRAMES	     16
 
-typedef enum Fate { STOPS, DIES, DIES_UNNOTICED, CANNOT_STOP } Fate;
+typedef enum Fate { STOPS, DIES, DIES_UNNOTICED, CANNOT_STOP, CANNOT_BE_READ } Fate;
+
+/* Of the first region, where a destination that cannot be read cannot be read. */
+#define UNREADABLE_FRAME 5
+#define UNREADABLE_AT	 (UNREADABLE_FRAME * LM_WINDOW_BYTES + 4 * PAGE)
 
 /* Three pages in each window, in two ranges: small frames, of which a pipe holds many. */
 static gboolean few(guint64 page)
@@ -83,16 +89,6 @@ static void read_prefix(GPtrArray *regions, int fd, guint64 left)
 	}
 }
 
-/* A thread that waits for its vfork cannot be stopped, only killed. */
-static void become_unstoppable(void)
-{
-	if (vfork() == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			pause();
-	}
-}
-
 static G_NORETURN void be_destination(Rescue *rescue, const int *fds, const guint64 *prefix,
 				      Fate fate, int done_fd)
 {
@@ -102,6 +98,9 @@ static G_NORETURN void be_destination(Rescue *rescue, const int *fds, const guin
 	g_assert(!lm_pipes_adopt(&pipes, rescue->session->pipes.count, fds, FALSE, NULL));
 	for (guint i = 0; i < pipes.count; i++)
 		read_prefix(rescue->pair.regions, pipes.pair[i].rx, prefix[i]);
+	if (fate == CANNOT_BE_READ)
+		g_assert(!mprotect(get_region(&rescue->pair, 0)->host + UNREADABLE_AT, PAGE,
+				   PROT_NONE));
 	g_assert(write(done_fd, "", 1) == 1);
 	if (fate == DIES || fate == DIES_UNNOTICED)
 		_exit(0);
@@ -378,6 +377,75 @@ static void test_cannot_stop(void **state)
 	assert_int_equal(bytes_here(&rescue.pair), 0);
 }
 
+/* All was read before: it is all in its memory, and nothing more comes to that from the pipes. */
+static void test_cannot_stop_all_read(void **state)
+{
+	const guint64 prefix = G_MAXUINT64;
+	g_auto(Rescue) rescue = {0};
+	g_autoptr(GError) error = NULL;
+
+	add_few(&rescue);
+	run(&rescue, 1, &prefix, CANNOT_STOP);
+	rescue.session->flip_arrived = TRUE;
+	assert_int_equal(lm_rescue(rescue.session, &error), -ETIMEDOUT);
+	assert_non_null(strstr(error->message, "cannot be stopped"));
+	assert_int_equal(bytes_here(&rescue.pair), rescue.populated_bytes);
+	assert_int_equal(pages_wrong(&rescue.pair), 0);
+}
+
+/* One page cannot be read, the others come; unless that one is still in the pipe, whole. */
+static void test_unreadable_page(void **state)
+{
+	static const struct {
+		guint64 prefix;
+		guint pages_missing;
+	} rows[] = {
+		{G_MAXUINT64, 1},
+		{UNREADABLE_FRAME * FRAME_STREAM + FRAME_HEAD + PAGE + 1, 1},
+		{UNREADABLE_FRAME * FRAME_STREAM, 0},
+	};
+
+	for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+		g_auto(Rescue) rescue = {0};
+		g_autoptr(GError) error = NULL;
+		LmRange page = {UNREADABLE_AT, PAGE};
+
+		add_few(&rescue);
+		run(&rescue, 1, &rows[i].prefix, CANNOT_BE_READ);
+		assert_int_equal(lm_rescue(rescue.session, &error), -EFAULT);
+		assert_non_null(strstr(error->message, "RAM block few"));
+		assert_int_equal(bytes_here(&rescue.pair),
+				 rescue.populated_bytes - rows[i].pages_missing * PAGE);
+		assert_int_equal(lm_region_bitmap_any(get_region(&rescue.pair, 0), &page),
+				 !rows[i].pages_missing);
+		assert_int_equal(pages_wrong(&rescue.pair), 0);
+	}
+}
+
+/* A thread that cannot be looked at, for want of descriptors, is not known to be stopped. */
+static void test_no_descriptors(void **state)
+{
+	const guint64 prefix = 5 * FRAME_STREAM;
+	g_auto(Rescue) rescue = {0};
+	struct rlimit limit, before;
+	int last;
+
+	add_few(&rescue);
+	run(&rescue, 1, &prefix, CANNOT_STOP);
+	close(rescue.session->pipes.pair[0].tx);
+	close(rescue.session->pipes.pair[0].rx);
+	rescue.session->pipes.pair[0].tx = rescue.session->pipes.pair[0].rx = -1;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	last = dup(STDERR_FILENO); /* the lowest that is free: one, and none after it */
+	assert_true(last >= 0);
+	limit = (struct rlimit){last + 1, before.rlim_max};
+	close(last);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(lm_rescue(rescue.session, NULL), -ETIMEDOUT);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(bytes_here(&rescue.pair), 0);
+}
+
 /* ------------------------------------------------------------------ the log */
 
 static const LmLoggedFrame *logged(LmFlipLog *log, guint nth)
@@ -436,9 +504,12 @@ static void test_log_forgets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_small_frames), TEST(test_dead),	   TEST(test_large_frames),
-		TEST(test_channels),	 TEST(test_wrong_address), TEST(test_cannot_stop),
-		TEST(test_log),		 TEST(test_log_forgets),
+		TEST(test_small_frames),	 TEST(test_dead),
+		TEST(test_large_frames),	 TEST(test_channels),
+		TEST(test_wrong_address),	 TEST(test_cannot_stop),
+		TEST(test_cannot_stop_all_read), TEST(test_unreadable_page),
+		TEST(test_no_descriptors),	 TEST(test_log),
+		TEST(test_log_forgets),
 	};
 
 	return cmocka_run_group_tests_name("rescue", tests, NULL, NULL);

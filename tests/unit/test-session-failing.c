@@ -152,11 +152,24 @@ static void test_disk_is_kept(void **state)
 	}
 }
 
+/* It hangs with all pages in its memory, and cannot even be stopped. */
+static void test_load_hangs(void **state)
+{
+	for (guint i = 0; i < G_N_ELEMENTS(setups); i++) {
+		FakePair *pair = new_pair(setups[i].sparse, setups[i].channels, setups[i].engine);
+
+		pair->destination.load_hangs = TRUE;
+		fake_pair_run(pair);
+		check_kept(pair, "timed out");
+		fake_pair_free(pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_memory_fails), TEST(test_fails_at_stage), TEST(test_cancel),
-		TEST(test_return_hangs), TEST(test_disk_is_kept),
+		TEST(test_return_hangs), TEST(test_disk_is_kept),   TEST(test_load_hangs),
 	};
 
 	return cmocka_run_group_tests_name("session-failing", tests, NULL, NULL);
