@@ -20,7 +20,7 @@
 #define FRAME_STREAM (FRAME_HEAD + FRAME_PAGES * PAGE)
 #define FRAMES	     16
 
-typedef enum Fate { STOPS, DIES, DIES_UNNOTICED, CANNOT_STOP, CANNOT_BE_READ } Fate;
+typedef enum Fate { STOPS, DIES, DIES_UNNOTICED, CANNOT_STOP, CANNOT_BE_READ, ENDS_SLOWLY } Fate;
 
 /* Of the first region, where a destination that cannot be read cannot be read. */
 #define UNREADABLE_FRAME 5
@@ -89,6 +89,18 @@ static void read_prefix(GPtrArray *regions, int fd, guint64 left)
 	}
 }
 
+/* The kernel frees it page by page. */
+static void touch_much(void)
+{
+	const gsize bytes = 256 * MIB;
+	guint8 *much =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	g_assert(much != MAP_FAILED);
+	madvise(much, bytes, MADV_NOHUGEPAGE);
+	memset(much, 1, bytes);
+}
+
 static G_NORETURN void be_destination(Rescue *rescue, const int *fds, const guint64 *prefix,
 				      Fate fate, int done_fd)
 {
@@ -101,6 +113,8 @@ static G_NORETURN void be_destination(Rescue *rescue, const int *fds, const guin
 	if (fate == CANNOT_BE_READ)
 		g_assert(!mprotect(get_region(&rescue->pair, 0)->host + UNREADABLE_AT, PAGE,
 				   PROT_NONE));
+	if (fate == ENDS_SLOWLY)
+		touch_much();
 	g_assert(write(done_fd, "", 1) == 1);
 	if (fate == DIES || fate == DIES_UNNOTICED)
 		_exit(0);
@@ -446,6 +460,26 @@ static void test_no_descriptors(void **state)
 	assert_int_equal(bytes_here(&rescue.pair), 0);
 }
 
+/* However short the deadline, one that was killed has the time that the kernel needs to end it. */
+static void test_slow_end(void **state)
+{
+	const guint64 prefix = 5 * FRAME_STREAM;
+	g_auto(Rescue) rescue = {0};
+	g_autoptr(GError) error = NULL;
+	int rc;
+
+	add_few(&rescue);
+	run(&rescue, 1, &prefix, ENDS_SLOWLY);
+	rescue.session->options.deadline_ms = 0;
+	rescue.session->flipping = rescue.session->flip_answered = TRUE;
+	rescue.session->status.populated_bytes = rescue.populated_bytes;
+	rc = lm_source_undo_flip(rescue.session, &error);
+	if (rc)
+		fail_msg("%s", error->message);
+	assert_int_equal(bytes_here(&rescue.pair), rescue.populated_bytes);
+	assert_int_equal(pages_wrong(&rescue.pair), 0);
+}
+
 /* ------------------------------------------------------------------ the log */
 
 static const LmLoggedFrame *logged(LmFlipLog *log, guint nth)
@@ -504,11 +538,17 @@ static void test_log_forgets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_small_frames),	 TEST(test_dead),
-		TEST(test_large_frames),	 TEST(test_channels),
-		TEST(test_wrong_address),	 TEST(test_cannot_stop),
-		TEST(test_cannot_stop_all_read), TEST(test_unreadable_page),
-		TEST(test_no_descriptors),	 TEST(test_log),
+		TEST(test_small_frames),
+		TEST(test_dead),
+		TEST(test_large_frames),
+		TEST(test_channels),
+		TEST(test_wrong_address),
+		TEST(test_cannot_stop),
+		TEST(test_cannot_stop_all_read),
+		TEST(test_unreadable_page),
+		TEST(test_no_descriptors),
+		TEST(test_slow_end),
+		TEST(test_log),
 		TEST(test_log_forgets),
 	};
 
