@@ -319,13 +319,16 @@ static int await_return(LmSession *s, const LmWait *wait, GError **errp)
 }
 
 /*
- * The source may need a deadline of its own to notice that we failed, and it needs our memory
- * then, whether it asks for it or takes it: a process that ends early takes the pages with it.
+ * The source may need any time to notice that we failed (it may be saving its devices' state), and
+ * it needs our memory then, whether it asks for it or takes it: a process that ends early takes
+ * the pages with it. So as long as it lives there is no deadline.
  */
 static LmWait patient_wait(const LmSession *s)
 {
 	LmWait wait = lm_session_undo_wait(s);
 
+	if (s->peer_pidfd >= 0 && lm_session_flips(s))
+		return (LmWait){.deadline_ms = G_MAXUINT, .cancel_fd = s->peer_pidfd};
 	wait.deadline_ms = wait.deadline_ms > G_MAXUINT / 3 ? G_MAXUINT : 3 * wait.deadline_ms;
 	return wait;
 }
@@ -357,12 +360,11 @@ static int give_back(LmSession *s, GError **errp)
 /* Our memory stays where it is until the source has read it, and ends us, or is dead. */
 static void await_rescue(LmSession *s)
 {
-	const LmWait patient = patient_wait(s);
 	struct pollfd source = {.fd = s->peer_pidfd, .events = POLLIN};
 
 	shutdown(s->fd, SHUT_RDWR); /* there is nothing more to be waited for */
-	if (s->peer_pidfd >= 0)
-		poll(&source, 1, MIN(patient.deadline_ms, G_MAXINT));
+	while (s->peer_pidfd >= 0 && poll(&source, 1, -1) < 0 && errno == EINTR)
+		;
 }
 
 int lm_destination_undo_flip(LmSession *s, GError **errp)

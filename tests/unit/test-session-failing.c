@@ -165,11 +165,25 @@ static void test_load_hangs(void **state)
 	}
 }
 
+/* The source is busy for longer than the destination has patience with one that is dead. */
+static void test_source_is_slow(void **state)
+{
+	FakePair *pair = new_pair(TRUE, 2, LM_ENGINE_VMSPLICE);
+
+	pair->source.options.deadline_ms = 500;
+	pair->source.options.fault = "devices:hold";
+	pair->destination.options.deadline_ms = 100;
+	fake_pair_run(pair);
+	check_kept(pair, "");
+	fake_pair_free(pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_memory_fails), TEST(test_fails_at_stage), TEST(test_cancel),
-		TEST(test_return_hangs), TEST(test_disk_is_kept),   TEST(test_load_hangs),
+		TEST(test_memory_fails),   TEST(test_fails_at_stage), TEST(test_cancel),
+		TEST(test_return_hangs),   TEST(test_disk_is_kept),   TEST(test_load_hangs),
+		TEST(test_source_is_slow),
 	};
 
 	return cmocka_run_group_tests_name("session-failing", tests, NULL, NULL);
