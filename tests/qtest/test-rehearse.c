@@ -123,6 +123,33 @@ static void test_fails(LmTest *test, const void *arg)
 	rehearse(test, source, &plain, SHARE_REHEARSE);
 }
 
+/*
+ * Both have the same file. What a rehearsal mapped privately over it stays so, and a handover that
+ * trusts the descriptor would not see it: the destination must end, however it failed. Nothing but
+ * that file is mapped before the stop.
+ */
+static void test_same_file(LmTest *test, const void *arg)
+{
+	g_autofree char *base = g_path_get_basename(test->dir);
+	g_autofree char *file = g_strdup_printf("/dev/shm/%s", base), *uri = NULL;
+	g_autofree char *backend =
+		g_strdup_printf("memory-backend-file,share=on,mem-path=%s", file);
+	const VmOptions options = {.append = "rate=64", .memory_mib = 128, .backend = backend};
+	g_autoptr(JsonNode) info = NULL, again = NULL;
+	Vm *source, *destination, *next;
+
+	lm_test_remove_later(test, g_steal_pointer(&file));
+	migrate_pair(test, &options, NULL, arg, &source, &destination);
+	uri = migrate_uri(destination);
+	migrate_begin(source, uri, SHARE_REHEARSE ", 'live': false" SHORT_WAITS);
+	info = migrate_wait(source, 3 * LM_WAIT_MS);
+	assert_string_equal(qmp_str(info, "status"), "failed");
+	migrate_assert_kept(source, info);
+	assert_true(vm_wait_exit(destination, LM_WAIT_MS));
+	next = migrate_destination(test, &options, source);
+	again = migrate_ok(source, next, "");
+}
+
 static void test_source_fails(LmTest *test, const void *arg)
 {
 	g_autofree char *uri = NULL;
@@ -149,6 +176,8 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_fails, "load:fail"),
 	LM_CASE_ARG(test_fails, "load:stop"),
 	LM_CASE_ARG(test_fails, "load:kill"),
+	LM_CASE_ARG(test_same_file, "stop:fail"),
+	LM_CASE_ARG(test_same_file, "load:fail"),
 	LM_CASE_ARG(test_source_fails, "stop:fail"),
 	LM_CASE_ARG(test_source_fails, "flip:fail"),
 	LM_CASE_ARG(test_source_fails, "devices:fail"),
