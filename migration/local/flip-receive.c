@@ -45,6 +45,8 @@ static ssize_t read_by_ring(LmFlipChannel *channel, struct iovec *iov, guint cou
 	ssize_t got;
 
 	sqe = io_uring_get_sqe(&channel->ring);
+	if (!sqe)
+		return -EBUSY; /* an earlier one was not taken: nothing may be read after it */
 	io_uring_prep_readv(sqe, channel->rx, iov, count, -1);
 	sqe->rw_flags = RWF_NOWAIT;
 	do {

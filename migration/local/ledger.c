@@ -91,12 +91,12 @@ LmLedger *lm_ledger_new(GError **errp)
 
 static int check_file(int fd, GError **errp)
 {
+	/* Before the size: what cannot shrink keeps it. */
+	const int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
-	int seals;
 
 	if (fstat(fd, &st) < 0)
 		return lm_fail_errno(errp, LM_ERROR_PROTOCOL, errno, "cannot examine the ledger");
-	seals = fcntl(fd, F_GET_SEALS);
 	if (!S_ISREG(st.st_mode) || seals < 0)
 		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO, "the peer's ledger is no memfd");
 	if (st.st_size != LEDGER_BYTES) {
