@@ -18,8 +18,9 @@
 static int check_file(const LmRegion *region, int fd, guint64 offset_bytes, struct stat *st,
 		      GError **errp)
 {
+	/* Before the size: what cannot shrink keeps it. */
+	const int seals = fcntl(fd, F_GET_SEALS);
 	guint64 end_bytes;
-	int seals;
 
 	if (fstat(fd, st) < 0)
 		return lm_fail_errno(errp, LM_ERROR_FAILED, errno, "RAM block %s: fstat",
@@ -38,7 +39,13 @@ static int check_file(const LmRegion *region, int fd, guint64 offset_bytes, stru
 			       "RAM block %s begins at %" G_GUINT64_FORMAT
 			       " of its file on the source, and is private on the destination",
 			       region->name, offset_bytes);
-	seals = fcntl(fd, F_GET_SEALS);
+	/* The host's record of where the block begins in its file cannot be changed. */
+	if ((region->flags & LM_REGION_SHARED) && offset_bytes != region->fd_offset_bytes)
+		return lm_fail(errp, LM_ERROR_REFUSED, EINVAL,
+			       "RAM block %s begins at %" G_GUINT64_FORMAT
+			       " of its file on the source, and at %" G_GUINT64_FORMAT
+			       " on the destination",
+			       region->name, offset_bytes, region->fd_offset_bytes);
 	if (region->way == LM_WAY_SHARE && (seals < 0 || !(seals & F_SEAL_SHRINK)))
 		return lm_fail(errp, LM_ERROR_PROTOCOL, EPROTO,
 			       "RAM block %s: the passed file is no memfd that cannot shrink",
@@ -92,7 +99,7 @@ static int map_file(LmSession *s, LmRegion *region, int fd, guint64 offset_bytes
 	if (rc < 0)
 		return rc;
 	if (!s->rehearse && (region->flags & LM_REGION_SHARED) && region->dev == st.st_dev &&
-	    region->ino == st.st_ino && region->fd_offset_bytes == offset_bytes)
+	    region->ino == st.st_ino)
 		return 0; /* the same file is mapped here already */
 	bytes = bytes_to_map(region, &st, offset_bytes);
 	if (mmap(region->host, bytes, PROT_READ | PROT_WRITE, sharing | MAP_FIXED, fd,

@@ -89,8 +89,8 @@ void fake_host_start(FakeHost *host)
 
 /* ---------------------------------------------------------------- callbacks */
 
-static void add_region(LmInventory *inventory, const char *name, guint8 *memory, guint64 bytes,
-		       int fd)
+static LmRegion *add_region(LmInventory *inventory, const char *name, guint8 *memory, guint64 bytes,
+			    int fd)
 {
 	LmRegion *region = lm_region_new(name);
 	struct stat st;
@@ -105,6 +105,7 @@ static void add_region(LmInventory *inventory, const char *name, guint8 *memory,
 		region->ino = st.st_ino;
 	}
 	g_ptr_array_add(inventory->regions, region);
+	return region;
 }
 
 static int describe(void *opaque, LmInventory *inventory, GError **errp)
@@ -116,7 +117,8 @@ static int describe(void *opaque, LmInventory *inventory, GError **errp)
 	lm_inventory_add_trait(inventory, "machine type", "", host->machine, NULL);
 	add_region(inventory, "ram", host->ram, host->ram_bytes, -1);
 	if (host->with_shared)
-		add_region(inventory, "shared", host->shared, host->shared_bytes, host->shared_fd);
+		add_region(inventory, "shared", host->shared, host->shared_bytes, host->shared_fd)
+			->fd_offset_bytes = host->shared_at;
 	if (host->with_disk)
 		g_ptr_array_add(inventory->disks, lm_disk_new("vda", "/new", "raw", "", 0));
 	return fail_if(host, "describe", errp);

@@ -37,6 +37,7 @@ typedef struct FakeHost {
 	gboolean with_disk;   /* source: it shall move */
 	gboolean with_shared; /* a second block, shared ... */
 	guint64 shared_bytes; /* ... of so many bytes; FAKE_SHARED_BYTES unless set */
+	guint64 shared_at;    /* destination: where it says that block begins in its file */
 	gboolean scribbles;   /* destination: loading writes into the memory */
 	gboolean as_hinted;   /* source: saving says so */
 	gboolean load_hangs;  /* destination: for good, with a thread that cannot be stopped */

@@ -159,6 +159,19 @@ static void test_refuses_size(void **state)
 	fake_pair_free(pair);
 }
 
+/* The host would go on to use the file at its own offset, where other memory is. */
+static void test_refuses_file_offset(void **state)
+{
+	FakePair *pair = fake_pair_new(TRUE);
+
+	pair->destination.shared_at = 8192;
+	fake_pair_run(pair);
+	assert_kept(pair, FALSE);
+	assert_text(pair->error->message,
+		    "RAM block shared begins at 0 of its file on the source, and at 8192");
+	fake_pair_free(pair);
+}
+
 /* A callback fails on either side: who, which, and whether the VM had been stopped. */
 static const struct {
 	LmRole role;
@@ -318,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_disks_refused),
 		cmocka_unit_test(test_refuses_machine),
 		cmocka_unit_test(test_refuses_size),
+		cmocka_unit_test(test_refuses_file_offset),
 		cmocka_unit_test(test_callback_fails),
 		cmocka_unit_test(test_fault_fails),
 		cmocka_unit_test(test_destination_killed),
