@@ -113,8 +113,8 @@ static int map_file(LmSession *s, LmRegion *region, int fd, guint64 offset_bytes
 	s->spoilt |= s->rehearse || !(region->flags & LM_REGION_SHARED);
 	if (s->rehearse)
 		return 0;
-	/* QEMU takes the block for private memory; who shares it next finds it here. */
-	if (!(region->flags & LM_REGION_SHARED)) {
+	/* QEMU has no descriptor of the block as it is now; who hands it on finds it here. */
+	if (!(region->flags & LM_REGION_SHARED) || region->fd < 0) {
 		rc = lm_share_adopt(region->host, bytes, fd, errp);
 		if (rc < 0)
 			return rc;

@@ -42,11 +42,11 @@ static void pass_share(LmRegion *region)
 static int choose_way(LmSession *s, LmRegion *region, GError **errp)
 {
 	region->share = lm_share_find(region->host);
-	if (region->flags & LM_REGION_SHARED) {
-		region->way = LM_WAY_PASS;
-	} else if (region->share && lm_share_private_bytes(region->share) == 0 &&
-		   lm_share_bytes(region->share) >= region->used_bytes) {
+	if (region->share && lm_share_private_bytes(region->share) == 0 &&
+	    lm_share_bytes(region->share) >= region->used_bytes) {
 		pass_share(region);
+	} else if (region->flags & LM_REGION_SHARED) {
+		region->way = LM_WAY_PASS;
 	} else if (region->share || (s->options.ram == LM_WAY_SHARE && can_share(region))) {
 		/* What is shared in part cannot be flipped any more. */
 		region->way = LM_WAY_SHARE;
