@@ -164,6 +164,40 @@ static void test_move_disk_unfinished(LmTest *test, const void *arg)
 	assert_contains(xml, moving->old);
 }
 
+/* The tool is killed with the guest in the new process; the next one is asked for the disk. */
+static void test_move_disk_asked_later(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-later", "", "");
+	const pid_t old = domain_pid(moving->domain);
+	g_auto(Run) run = {0}, again = {0};
+
+	domain_upgrade(moving->domain, &run, arg, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	domain_upgrade(moving->domain, &again, NULL, moving->option, NULL);
+	domain_assert_upgraded(moving->domain, &again, old);
+	assert_disk_is(moving, moving->new, moving->old);
+	assert_false(image_has_journal(moving->new));
+}
+
+/* The same command again follows the copying to its end. */
+static void test_move_disk_interrupted(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-again", ",throttle=16M", "");
+	const pid_t old = domain_pid(moving->domain);
+	g_autofree char *journal = g_strconcat(moving->new, ".moving", NULL), *info = NULL;
+	g_auto(Run) run = {0}, again = {0};
+
+	domain_upgrade(moving->domain, &run, arg, moving->option, NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	domain_upgrade(moving->domain, &again, NULL, moving->option, NULL);
+	domain_assert_upgraded(moving->domain, &again, old);
+	assert_true(qmp_int(again.report, "copied-bytes") > 0);
+	assert_disk_is(moving, moving->new, moving->old);
+	assert_int_not_equal(access(journal, F_OK), 0);
+	info = image_info(moving->new);
+	assert_null(strstr(info, "backing file"));
+}
+
 /* Somebody has written another image into the definition, for the next start. */
 static void test_move_disk_defined_anew(LmTest *test, const void *arg)
 {
@@ -254,10 +288,48 @@ static void test_raw_aborted(LmTest *test, const void *arg)
 
 	domain_upgrade(moving->domain, &run, NULL, moving->option, NULL);
 	assert_non_null(g_thread_join(thread));
-	domain_assert_upgraded(moving->domain, &run, old);
+	/* It is upgraded, and that is not all that was asked for. */
+	assert_int_equal(run.status, 5);
+	assert_true(domain_has_ended(old));
+	domain_assert_runs_in(moving->domain, run.new_pid);
+	domain_assert_clean(moving->domain);
 	report = json_to_string(run.report, FALSE);
 	assert_contains(report, "libvirt's copy ended before it was whole");
+	assert_contains(report, "virsh blockjob lm-raw vda");
 	assert_disk_is(moving, moving->old, moving->new);
+}
+
+/* Begins the daemon anew while it copies, within a minute; NULL: it did not copy. */
+static gpointer restart_daemon(gpointer domain_name)
+{
+	const char *const argv[] = {"virsh", "blockjob", domain_name, "vda", "--raw", NULL};
+
+	for (guint i = 0; i < 600; i++) {
+		g_autofree char *said = NULL;
+
+		if (!process_run(&said, argv) && strstr(said, "cur=")) {
+			libvirt_daemon_end();
+			libvirt_daemon_begin();
+			return domain_name;
+		}
+		g_usleep(100 * 1000);
+	}
+	return NULL;
+}
+
+/* @arg: the option's more. */
+static void test_daemon_restarted(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", arg, "");
+	const pid_t old = domain_pid(moving->domain);
+	GThread *thread = g_thread_new("restart", restart_daemon, moving->domain->name);
+	g_auto(Run) run = {0};
+
+	domain_upgrade(moving->domain, &run, NULL, moving->option, NULL);
+	assert_non_null(g_thread_join(thread));
+	domain_assert_upgraded(moving->domain, &run, old);
+	assert_disk_is(moving, moving->new, moving->old);
+	wait_beats(moving->domain, 5);
 }
 
 static void wait_copied(const Domain *domain)
@@ -304,6 +376,32 @@ static void test_raw_interrupted(LmTest *test, const void *arg)
 	assert_int_equal(run.status, 128 + SIGKILL);
 	domain_upgrade(moving->domain, &again, NULL, moving->option, NULL);
 	domain_assert_upgraded(moving->domain, &again, old);
+	assert_disk_is(moving, moving->new, moving->old);
+}
+
+/* What is finished for a run that was killed is no reason to take a disk unseen. */
+static void test_raw_asked_later(LmTest *test, const void *arg)
+{
+	MovingDisk *moving = start_with_disk(test, "lm-raw", ",format=raw", "");
+	const pid_t old = domain_pid(moving->domain);
+	g_autofree char *report = NULL;
+	g_auto(Run) run = {0}, again = {0}, third = {0};
+
+	domain_upgrade(moving->domain, &run, "retire:kill", NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	assert_true(g_file_set_contents(moving->new, "precious", -1, NULL));
+	domain_upgrade(moving->domain, &again, NULL, moving->option, NULL);
+	report = json_to_string(again.report, FALSE);
+	lm_test_note("%s", report);
+	assert_contains(report, "it is there already, and libvirt makes the raw image");
+	assert_int_equal(again.status, 5);
+	assert_true(domain_has_ended(old));
+	assert_disk_is(moving, moving->old, moving->new);
+	unlink(moving->new);
+	/* Nothing new is installed. */
+	tool_run(test, &third, NULL, "--libvirt", moving->domain->name, "--plugin",
+		 moving->domain->plugin, moving->option, NULL);
+	domain_assert_upgraded(moving->domain, &third, again.new_pid);
 	assert_disk_is(moving, moving->new, moving->old);
 }
 
@@ -369,7 +467,9 @@ static const char *make_device(LmTest *test, const char *name, guint mib)
 static void test_move_to_device(LmTest *test, const void *arg)
 {
 	const char *small = make_device(test, "small", 4);
-	const char *device = small ? make_device(test, "device", DISK_MIB) : NULL;
+	/* A guest that writes everywhere needs more of a qcow2 image than the disk has. */
+	const guint mib = strcmp(arg, "raw") ? DISK_MIB + 16 : DISK_MIB;
+	const char *device = small ? make_device(test, "device", mib) : NULL;
 	g_autofree char *small_option =
 		g_strdup_printf("--move-disk=vda=%s,format=%s", small, (const char *)arg);
 	g_autofree char *option =
@@ -395,6 +495,39 @@ static void test_move_to_device(LmTest *test, const void *arg)
 	virsh_do(test, "destroy", moving->domain->name, NULL);
 }
 
+/* A device that a guest has is no target, by whatever name. @arg: whose guest. */
+static void test_device_in_use(LmTest *test, const void *arg)
+{
+	const char *device = make_device(test, "device", DISK_MIB);
+	g_autofree char *name = lm_test_path(test, "name"), *option = NULL, *devices = NULL;
+	g_autofree char *why = NULL;
+	const char *owner = arg;
+	MovingDisk *moving;
+	Domain *other;
+
+	if (!device)
+		return;
+	moving = start_with_disk(test, "lm-device", "", "");
+	devices = g_strdup_printf("<disk type='block' device='disk'><driver name='qemu' "
+				  "type='raw'/><source dev='%s'/><target dev='vdb' "
+				  "bus='virtio'/></disk>\n",
+				  device);
+	if (!strcmp(owner, "lm-device")) {
+		virsh_do(test, "attach-disk", owner, device, "vdb", "--driver", "qemu",
+			 "--subdriver", "raw", "--sourcetype", "block", NULL);
+	} else {
+		other = domain_start(test, "lm-owner", devices);
+		if (!strcmp(owner, "lm-owner, shut off"))
+			virsh_do(test, "destroy", other->name, NULL);
+	}
+	assert_int_equal(symlink(device, name), 0);
+	option = g_strdup_printf("--move-disk=vda=%s,format=raw", name);
+	why = g_strdup_printf("domain %.*s has it", (int)strcspn(owner, ","), owner);
+	assert_refused(moving, option, why);
+	wait_beats(moving->domain, 5);
+	virsh_do(test, "destroy", "lm-device", NULL);
+}
+
 int main(int argc, char **argv)
 {
 	static const LmCase cases[] = {
@@ -402,13 +535,22 @@ int main(int argc, char **argv)
 		LM_CASE_ARG(test_move_disk, ",format=raw"),
 		LM_CASE_ARG(test_move_disk_unfinished, "destroy"),
 		LM_CASE_ARG(test_move_disk_unfinished, "managedsave"),
+		LM_CASE_ARG(test_move_disk_asked_later, "retire:kill"),
+		LM_CASE_ARG(test_move_disk_asked_later, "daemon-start:kill"),
+		LM_CASE_ARG(test_move_disk_interrupted, "retire:kill"),
+		LM_CASE_ARG(test_move_disk_interrupted, "daemon-start:kill"),
 		LM_CASE(test_move_disk_defined_anew),
 		LM_CASE(test_move_disk_fails),
 		LM_CASE(test_raw_unfinished),
 		LM_CASE(test_raw_ended_by_hand),
 		LM_CASE(test_raw_aborted),
+		LM_CASE_ARG(test_daemon_restarted, ",format=raw,throttle=16M"),
 		LM_CASE(test_raw_interrupted),
+		LM_CASE(test_raw_asked_later),
 		LM_CASE(test_raw_refused),
+		LM_CASE_ARG(test_device_in_use, "lm-device"),
+		LM_CASE_ARG(test_device_in_use, "lm-owner"),
+		LM_CASE_ARG(test_device_in_use, "lm-owner, shut off"),
 		LM_CASE_ARG(test_move_to_device, "raw"),
 		LM_CASE_ARG(test_move_to_device, "qcow2"),
 	};

@@ -141,6 +141,21 @@ static void test_moves(LmTest *test, const void *arg)
 	      g_str_has_suffix(arg, " raw") ? "raw" : "qcow2");
 }
 
+/* Nothing new is installed: the guest goes into another process of the same program. */
+static void test_same_program(LmTest *test, const void *arg)
+{
+	Moving *moving = moving_new(test, "raw", FALSE);
+	g_autofree char *move = option("disk0", moving->to, "");
+	g_autofree char *pid = g_strdup_printf("%d", (int)moving->pid);
+	g_auto(Run) run = {0};
+
+	tool_run(test, &run, NULL, pid, move, NULL);
+	assert_status(&run, 0);
+	moving->pid = run.new_pid;
+	assert_nothing_left(moving);
+	assert_right(moving, "qcow2");
+}
+
 /* From one version to the next, with a disk that moves each time. */
 static void test_versions(LmTest *test, const void *arg)
 {
@@ -210,6 +225,25 @@ static void test_refused(LmTest *test, const void *arg)
 	}
 }
 
+/* Two disks in one image would be none. */
+static void test_one_target_for_two(LmTest *test, const void *arg)
+{
+	g_autofree char *to = lm_test_path(test, "new.img");
+	g_autofree char *other = lm_test_path(test, "other.img");
+	g_autofree char *one = option("disk0", to, ""), *two = option("disk1", to, ",format=raw");
+	g_autofree char *three = option("disk1", other, "");
+	g_auto(Run) same = {0}, link = {0};
+
+	tool_run(test, &same, NULL, "1", one, two, NULL);
+	assert_status(&same, 1);
+	assert_contains(same.err, "is the target of disk0 already");
+	assert_true(g_file_set_contents(to, "", -1, NULL));
+	assert_int_equal(symlink(to, other), 0);
+	tool_run(test, &link, NULL, "1", one, three, NULL);
+	assert_status(&link, 1);
+	assert_contains(link.err, "is the target of disk0 already");
+}
+
 static void test_rolled_back(LmTest *test, const void *arg)
 {
 	Moving *moving = moving_new(test, "raw", FALSE);
@@ -276,6 +310,21 @@ static void test_killed(LmTest *test, const void *arg)
 	g_auto(Run) run = {0};
 
 	upgrade_with(test, moving, &run, arg, tool_qemu(), move);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	upgrade_with(test, moving, &run, NULL, tool_qemu(), move);
+	assert_status(&run, 0);
+	assert_nothing_left(moving);
+	assert_right(moving, "qcow2");
+}
+
+/* The run that was killed was not asked for the disk, and the next one is. */
+static void test_asked_later(LmTest *test, const void *arg)
+{
+	Moving *moving = moving_new(test, "raw", FALSE);
+	g_autofree char *move = option("disk0", moving->to, "");
+	g_auto(Run) run = {0};
+
+	upgrade_with(test, moving, &run, arg, tool_qemu(), "--quiet");
 	assert_int_equal(run.status, 128 + SIGKILL);
 	upgrade_with(test, moving, &run, NULL, tool_qemu(), move);
 	assert_status(&run, 0);
@@ -416,8 +465,10 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_moves, "raw to qcow2"),
 	LM_CASE_ARG(test_moves, "-drive raw to qcow2"),
 	LM_CASE_ARG(test_moves, "qcow2 to raw"),
+	LM_CASE(test_same_program),
 	LM_CASE(test_versions),
 	LM_CASE(test_refused),
+	LM_CASE(test_one_target_for_two),
 	LM_CASE_ARG(test_rolled_back, "images:fail"),
 	LM_CASE_ARG(test_rolled_back, "greet:fail"),
 	LM_CASE_ARG(test_replaced, "qcow2"),
@@ -426,6 +477,8 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_killed, "handover:kill"),
 	LM_CASE_ARG(test_killed, "begun:kill"),
 	LM_CASE_ARG(test_killed, "retire:kill"),
+	LM_CASE_ARG(test_asked_later, "handover:kill"),
+	LM_CASE_ARG(test_asked_later, "retire:kill"),
 	LM_CASE_ARG(test_recover, "qcow2"),
 	LM_CASE_ARG(test_recover, "raw"),
 	LM_CASE(test_both_die),

@@ -97,7 +97,7 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp)
 	GPtrArray *moves = up->request->moves;
 	g_autoptr(JsonNode) drives = NULL;
 
-	if (!moves)
+	if (!moves || !moves->len)
 		return TRUE;
 	drives = lu_qmp_call(up->old_qmp, errp, "query-block", NULL);
 	if (!drives)
@@ -277,28 +277,46 @@ void lu_undo_images(LuUpgrade *up)
 
 /* ------------------------------------------------------------------ copying */
 
-gboolean lu_follow_copy(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp)
+LuCopyState lu_copy_look(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp)
+{
+	g_auto(LuDiskProgress) progress = {0};
+	g_autoptr(JsonNode) info = lu_qmp_call(qmp, errp, "query-localhost-migrate", NULL);
+
+	if (!info)
+		return LU_COPY_SILENT;
+	lu_disk_progress_read(info, &progress);
+	if (progress.total_bytes && observer->progress)
+		observer->progress(observer->opaque, "copy", progress.done_bytes,
+				   progress.total_bytes);
+	if (progress.problem) {
+		lu_fail(errp, LU_ERROR_FAILED, "%s", progress.problem);
+		return LU_COPY_STOPPED;
+	}
+	result->copied_bytes = progress.total_bytes;
+	return progress.copying ? LU_COPY_RUNS : LU_COPY_ENDED;
+}
+
+static gboolean follow_copy(LuUpgrade *up, GError **errp)
 {
 	const gint64 begin_us = g_get_monotonic_time();
+	LuCopyState state;
 
-	for (;;) {
-		g_auto(LuDiskProgress) progress = {0};
-		g_autoptr(JsonNode) info = lu_qmp_call(qmp, errp, "query-localhost-migrate", NULL);
-
-		if (!info)
-			return FALSE;
-		lu_disk_progress_read(info, &progress);
-		if (progress.total_bytes && observer->progress)
-			observer->progress(observer->opaque, "copy", progress.done_bytes,
-					   progress.total_bytes);
-		if (progress.problem)
-			return lu_fail(errp, LU_ERROR_FAILED, "%s", progress.problem);
-		result->copied_bytes = progress.total_bytes;
-		result->copy_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
-		if (!progress.copying)
-			return TRUE;
+	while ((state = lu_copy_look(up->new_qmp, &up->request->observer, up->result, errp)) ==
+	       LU_COPY_RUNS)
 		poll(NULL, 0, POLL_MS);
-	}
+	up->result->copy_ms = (double)(g_get_monotonic_time() - begin_us) / 1000;
+	return state == LU_COPY_ENDED;
+}
+
+/* The run that was interrupted need not have been asked for the disks of this one. */
+static gboolean are_left(LuUpgrade *up)
+{
+	g_autoptr(JsonNode) info = NULL;
+
+	if (!up->result->recovered || !up->request->moves || !up->new_qmp)
+		return FALSE;
+	info = lu_qmp_call(up->new_qmp, NULL, "query-localhost-migrate", NULL);
+	return !lu_disk_moves_are_in(info, up->request->moves);
 }
 
 gboolean lu_step_copy(LuUpgrade *up, GError **errp)
@@ -306,7 +324,8 @@ gboolean lu_step_copy(LuUpgrade *up, GError **errp)
 	/* The monitor is the manager's again soon; who called follows by way of it. */
 	if (up->journal->manager || !up->new_qmp)
 		return TRUE;
-	if (!lu_follow_copy(up->new_qmp, &up->request->observer, up->result, errp))
+	up->result->disks_left = are_left(up);
+	if (!follow_copy(up, errp))
 		return FALSE;
 	for (guint i = 0; i < up->journal->images->len; i++) {
 		const LuMadeFile *made = up->journal->images->pdata[i];

@@ -34,7 +34,8 @@ static gboolean choose_program(LuUpgrade *up, char **program, GError **errp)
 		return lu_fail(errp, LU_ERROR_REFUSED, "there is no program %s", name);
 	if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
 		return lu_fail(errp, LU_ERROR_REFUSED, "%s is not a program", name);
-	if (!up->request->binary && lu_process_runs(old, name))
+	/* A disk goes with the guest into any other process. */
+	if (!up->request->binary && !up->request->moves && lu_process_runs(old, name))
 		return lu_fail(errp, LU_ERROR_REFUSED,
 			       "QEMU %d runs %s %s already, which is what is installed (--binary)",
 			       (int)old->pid, name, up->running->version.text);

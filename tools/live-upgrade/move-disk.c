@@ -4,6 +4,7 @@
 #include "opts.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 static void move_free(gpointer data)
 {
@@ -73,6 +74,36 @@ static gboolean parse_options(LuDiskMove *move, const LuOpts *opts, const char *
 	return TRUE;
 }
 
+/* By whatever name, where it is there. */
+static gboolean is_same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	if (!strcmp(a, b))
+		return TRUE;
+	if (stat(a, &x) < 0 || stat(b, &y) < 0)
+		return FALSE;
+	return S_ISBLK(x.st_mode) && S_ISBLK(y.st_mode)
+		       ? x.st_rdev == y.st_rdev
+		       : x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* The last one against those before it. */
+static gboolean check_target(GPtrArray *moves, const char *text, GError **errp)
+{
+	const LuDiskMove *last = moves->pdata[moves->len - 1];
+
+	for (guint i = 0; i + 1 < moves->len; i++) {
+		const LuDiskMove *move = moves->pdata[i];
+
+		if (is_same_file(move->file, last->file))
+			return lu_fail(errp, LU_ERROR_USAGE,
+				       "--move-disk %s: %s is the target of %s already", text,
+				       last->file, move->disk);
+	}
+	return TRUE;
+}
+
 gboolean lu_disk_moves_parse(GPtrArray *moves, const char *text, GError **errp)
 {
 	g_autoptr(LuOpts) opts = lu_opts_parse(text, NULL);
@@ -88,7 +119,7 @@ gboolean lu_disk_moves_parse(GPtrArray *moves, const char *text, GError **errp)
 	move->disk = g_strdup(lu_opts_name(opts, 0));
 	move->file = g_canonicalize_filename(lu_opts_value(opts, 0), here);
 	move->format = g_strdup("qcow2");
-	return parse_options(move, opts, text, errp);
+	return parse_options(move, opts, text, errp) && check_target(moves, text, errp);
 }
 
 /* ----------------------------------------------------------------- progress */
@@ -125,4 +156,20 @@ void lu_disk_progress_read(JsonNode *info, LuDiskProgress *progress)
 		else if (g_strcmp0(state, "completed"))
 			note_problem(progress, disk, lu_json_str(disk, "error-desc"));
 	}
+}
+
+static gboolean is_in(JsonNode *disks, const LuDiskMove *move)
+{
+	for (guint i = 0; i < lu_json_length(disks); i++)
+		if (!g_strcmp0(lu_json_str(lu_json_element(disks, i), "file"), move->file))
+			return TRUE;
+	return FALSE;
+}
+
+gboolean lu_disk_moves_are_in(JsonNode *info, GPtrArray *moves)
+{
+	for (guint i = 0; i < moves->len; i++)
+		if (!is_in(lu_json_member(info, "disks"), moves->pdata[i]))
+			return FALSE;
+	return TRUE;
 }

@@ -26,5 +26,7 @@ typedef struct LuDiskProgress {
 void lu_disk_progress_clear(LuDiskProgress *progress);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LuDiskProgress, lu_disk_progress_clear)
 void lu_disk_progress_read(JsonNode *info, LuDiskProgress *progress);
+/* Whether the guest came into that QEMU with all of @moves. */
+gboolean lu_disk_moves_are_in(JsonNode *info, GPtrArray *moves);
 
 #endif

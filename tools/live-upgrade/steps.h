@@ -78,8 +78,14 @@ gboolean lu_find_disks(LuUpgrade *up, GError **errp);
 gboolean lu_step_images(LuUpgrade *up, GError **errp);
 void lu_undo_images(LuUpgrade *up);
 gboolean lu_step_copy(LuUpgrade *up, GError **errp);
-/* Until all disks are copied; a problem with one is an error, and copying may go on. */
-gboolean lu_follow_copy(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp);
+/* How far the disks are, asked once. */
+typedef enum LuCopyState {
+	LU_COPY_SILENT,	 /* no answer: an error */
+	LU_COPY_STOPPED, /* a problem with one: an error, and the others may go on */
+	LU_COPY_RUNS,
+	LU_COPY_ENDED, /* all are copied, or none was */
+} LuCopyState;
+LuCopyState lu_copy_look(LuQmp *qmp, const LuObserver *observer, LuResult *result, GError **errp);
 /* A QEMU without a right to the folder can only empty it. */
 void lu_remove_empty_journal(const char *path);
 /* take.c: what a manager had, and what it says of the VM */

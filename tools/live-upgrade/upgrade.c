@@ -105,7 +105,9 @@ void lu_note(LuUpgrade *up, char *text)
 /* Steps that are for managed VMs only, or for disks that move. */
 static gboolean is_idle(const LuUpgrade *up, guint i)
 {
-	return ((i == STEP_IMAGES || i == STEP_COPY) && !up->request->moves) ||
+	const GPtrArray *moves = up->request->moves;
+
+	return ((i == STEP_IMAGES || i == STEP_COPY) && (!moves || !moves->len)) ||
 	       (i == STEP_TAKE && !up->request->manager) ||
 	       (i == STEP_RECORD && !up->journal->manager);
 }
@@ -296,9 +298,28 @@ gboolean lu_upgrade_recover(const LuRequest *request, LuResult *result, gboolean
 	return ok;
 }
 
-gboolean lu_upgrade(const LuRequest *request, LuResult *result, GError **errp)
+static gboolean begin_and_end(const LuRequest *request, LuResult *result, GError **errp)
 {
 	LuUpgrade *up = lu_upgrade_begin(request, result, errp);
 
 	return up && lu_upgrade_end(up, errp);
+}
+
+gboolean lu_upgrade(const LuRequest *request, LuResult *result, GError **errp)
+{
+	LuRequest next = *request;
+	g_autoptr(GPtrArray) notes = NULL;
+	gboolean ok = begin_and_end(request, result, errp);
+
+	if (!ok || !result->disks_left || request->rehearse)
+		return ok;
+	/* What an interrupted run began is finished, and what this one was asked for is not. */
+	next.pid = request->pid ? result->new_pid : 0;
+	notes = g_steal_pointer(&result->notes);
+	lu_result_clear(result);
+	ok = begin_and_end(&next, result, errp);
+	g_ptr_array_extend_and_steal(notes, g_steal_pointer(&result->notes));
+	result->notes = g_steal_pointer(&notes);
+	result->recovered = TRUE;
+	return ok;
 }

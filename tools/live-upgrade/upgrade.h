@@ -54,8 +54,9 @@ typedef struct LuResult {
 	GPtrArray *notes;     /* of char *: what clients lose, what could not be done after it */
 	guint64 copied_bytes; /* of disks that moved, and how long that took */
 	double copy_ms;
-	gboolean recovered; /* an interrupted run was finished */
-	double away_ms;	    /* how long who manages the VM gave no answer */
+	gboolean recovered;  /* an interrupted run was finished */
+	gboolean disks_left; /* and it was not asked for all disks of this one */
+	double away_ms;	     /* how long who manages the VM gave no answer */
 } LuResult;
 
 void lu_result_clear(LuResult *result);

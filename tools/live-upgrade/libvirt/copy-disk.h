@@ -15,11 +15,20 @@
 
 gboolean lu_copy_is_libvirts(const LuDiskMove *move);
 /*
- * Refuses what would not go, while nothing is touched. @qmp: the running QEMU's; @alias: what
- * libvirt calls the disk there, NULL if it has none of this target.
+ * Refuses what would not go, while nothing is touched. @qmp: the QEMU's that @domain runs in;
+ * @alias: what libvirt calls the disk there, NULL if it has none of this target.
  */
-gboolean lu_copy_check(LuQmp *qmp, const LuDiskMove *move, const char *alias, GError **errp);
-/* All of @request's that are libvirt's, one after the other; what does not go well is noted. */
-void lu_copy_disks(const char *domain, const LuRequest *request, LuResult *result);
+gboolean lu_copy_check(LuQmp *qmp, const LuDiskMove *move, const char *domain, const char *alias,
+		       GError **errp);
+/*
+ * All of @request's that are libvirt's, one after the other. FALSE with LU_ERROR_MANAGER: one is
+ * not in its new image; each such one is noted.
+ */
+gboolean lu_copy_disks(const char *domain, const LuRequest *request, LuResult *result,
+		       GError **errp);
+/* Until those that went with the guest are copied, which QEMU does; what does not go well is
+ * noted. @moves (may be NULL): whose empty journals are removed then. */
+void lu_follow_disks(const char *domain, GPtrArray *moves, const LuObserver *observer,
+		     LuResult *result);
 
 #endif

@@ -267,7 +267,7 @@ GPtrArray *lu_domain_disk_moves(LuDomain *domain, GPtrArray *asked, GError **err
 
 		if (!lu_copy_is_libvirts(move))
 			lu_disk_moves_add(moves, alias ? alias : move->disk, move);
-		else if (!lu_copy_check(domain->manager.qmp, move, alias, errp))
+		else if (!lu_copy_check(domain->manager.qmp, move, domain->name, alias, errp))
 			return NULL;
 	}
 	domain->manager.next_node = domain->last_node + 1;

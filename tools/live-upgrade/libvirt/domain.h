@@ -36,6 +36,8 @@ void lu_domain_end_loan(LuDomain *domain);
 /* After the daemon is back: it must have the domain as before, and reach its monitor. */
 gboolean lu_domain_verify(const LuDomain *domain, LuRelay *relay, GError **errp);
 
+/* Of this running domain, as libvirt says; 0: there is none. */
+pid_t lu_libvirt_pid(const char *name);
 /* NAME of a title; the title's. */
 const char *lu_domain_name_of(const char *title);
 /*

@@ -2,7 +2,11 @@
 /* Several domains in one go, and the daemon away once. */
 #include "lu-libvirt.h"
 #include "copy-disk.h"
+#include "domain.h"
 #include "error.h"
+#include "link.h"
+#include "running.h"
+#include "steps.h"
 
 #include <string.h>
 
@@ -148,17 +152,109 @@ static void move_all(LuLibvirt *libvirt, GPtrArray *outcomes, LuUpgrade **ups,
 			lu_libvirt_away_ms(libvirt);
 }
 
+/* ----------------------------------------------------------- disks that move */
+
+/* Of what is_done of a domain nothing was checked by this run. */
+static gboolean check_disks(const LuLibvirtOutcome *outcome, GError **errp)
+{
+	g_autoptr(GError) error = NULL;
+	g_autoptr(LuDomain) domain = NULL;
+	g_autoptr(GPtrArray) moves = NULL;
+
+	if (!outcome->is_done)
+		return TRUE;
+	domain = lu_domain_open(LU_LIBVIRT_URI, outcome->name, &error);
+	moves = domain ? lu_domain_disk_moves(domain, outcome->request.moves, &error) : NULL;
+	return moves || lu_fail(errp, LU_ERROR_MANAGER, "%s", error->message);
+}
+
 /* Also of those that an interrupted run had upgraded: that was before it came to their disks. */
 static void copy_disks(GPtrArray *outcomes, const LuRequest *request)
 {
-	if (!request->moves || request->rehearse || request->dry_run)
+	if (request->rehearse || request->dry_run)
 		return;
 	for (guint i = 0; i < outcomes->len; i++) {
 		LuLibvirtOutcome *outcome = outcomes->pdata[i];
 
-		if (!outcome->error)
-			lu_copy_disks(outcome->name, &outcome->request, &outcome->result);
+		if (outcome->error)
+			continue;
+		if (outcome->is_done)
+			lu_follow_disks(outcome->name, request->moves, &request->observer,
+					&outcome->result);
+		if (request->moves && check_disks(outcome, &outcome->error))
+			lu_copy_disks(outcome->name, &outcome->request, &outcome->result,
+				      &outcome->error);
 	}
+}
+
+/* What a domain's QEMU says of the disks that came with the guest. */
+typedef struct Came {
+	gboolean all;	  /* that were asked for and go with the guest */
+	gboolean any;	  /* was asked for that goes with the guest */
+	gboolean copying; /* some disk */
+	LuVersion version;
+	pid_t pid;
+} Came;
+
+static void look_at_domain(const char *domain, GPtrArray *asked, Came *came)
+{
+	g_autoptr(LuLink) link = lu_link_new(domain);
+	g_autoptr(GPtrArray) moves = lu_disk_moves_new();
+	g_auto(LuDiskProgress) progress = {0};
+	g_autoptr(JsonNode) info = NULL;
+	LuQmp *qmp = lu_link_qmp(link, NULL);
+
+	for (guint i = 0; i < asked->len; i++) {
+		const LuDiskMove *move = asked->pdata[i];
+
+		if (!lu_copy_is_libvirts(move))
+			lu_disk_moves_add(moves, move->disk, move);
+	}
+	info = qmp ? lu_qmp_call(qmp, NULL, "query-localhost-migrate", NULL) : NULL;
+	lu_disk_progress_read(info, &progress);
+	came->any = moves->len > 0;
+	came->all = lu_disk_moves_are_in(info, moves);
+	came->copying = progress.copying;
+	came->pid = info ? lu_libvirt_pid(lu_link_name(link)) : 0;
+	if (info)
+		lu_version_read(qmp, &came->version, NULL);
+}
+
+/* The tool was killed while they were copied: what is left to do is to follow that. */
+static void adopt_copying(LuLibvirtOutcome *outcome, const Came *came)
+{
+	LuResult *result = &outcome->result;
+
+	outcome->is_done = TRUE;
+	result->recovered = TRUE;
+	result->old_pid = result->new_pid = came->pid;
+	result->from = g_strdup(came->version.text);
+	result->to = g_strdup(came->version.text);
+	result->refusals = g_ptr_array_new_with_free_func(g_free);
+	result->notes = g_ptr_array_new_with_free_func(g_free);
+	g_ptr_array_add(result->notes,
+			g_strdup("the guest had moved with these disks before, and is left in its "
+				 "process"));
+}
+
+/* A run that was killed need not have been asked for these disks: then another upgrade takes them.
+ */
+static void look_at_disks(LuLibvirtOutcome *outcome)
+{
+	const LuRequest *request = &outcome->request;
+	Came came = {0};
+
+	if (!request->moves || request->dry_run || request->rehearse || outcome->error)
+		return;
+	look_at_domain(outcome->name, request->moves, &came);
+	if (!outcome->is_done && came.any && came.all && came.copying)
+		adopt_copying(outcome, &came);
+	if (outcome->is_done && !came.all) {
+		lu_follow_disks(outcome->name, NULL, &request->observer, &outcome->result);
+		lu_result_clear(&outcome->result);
+		outcome->is_done = FALSE;
+	}
+	g_free(came.version.text);
 }
 
 GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
@@ -178,6 +274,8 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 		fail_all(outcomes, error);
 		return outcomes;
 	}
+	for (guint i = 0; i < outcomes->len; i++)
+		look_at_disks(outcomes->pdata[i]);
 	for (guint i = 0; i < outcomes->len; i++)
 		left += !((LuLibvirtOutcome *)outcomes->pdata[i])->is_done;
 	libvirt = left ? lu_libvirt_open(NULL, &error) : NULL;

@@ -12,6 +12,7 @@
  *   after it was begun            its journal                           that is removed
  */
 #include "lu-libvirt.h"
+#include "copy-disk.h"
 #include "daemon.h"
 #include "domain.h"
 #include "error.h"
@@ -19,7 +20,6 @@
 #include "relay.h"
 #include "steps.h"
 
-#include <move-journal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,7 +29,7 @@
 typedef struct Vm {
 	LuDomain *domain;
 	LuRequest request;
-	GPtrArray *moves; /* request.moves, or NULL: no disk goes with the guest */
+	GPtrArray *moves; /* request.moves; empty: disks move, and none of them with the guest */
 	LuResult *result;
 } Vm;
 
@@ -109,7 +109,7 @@ static void listed_free(gpointer data)
 	g_free(domain);
 }
 
-static pid_t read_pid(const char *name)
+pid_t lu_libvirt_pid(const char *name)
 {
 	g_autofree char *path = g_strdup_printf(LU_LIBVIRT_STATE "/%s.pid", name), *text = NULL;
 
@@ -133,7 +133,7 @@ GPtrArray *lu_libvirt_list(LuLibvirt *libvirt, GError **errp)
 		domain->name = g_strdup(lu_json_str(node, "name"));
 		domain->uuid = g_strdup(lu_json_str(node, "uuid"));
 		domain->id = (int)lu_json_int(node, "id");
-		domain->pid = read_pid(domain->name);
+		domain->pid = lu_libvirt_pid(domain->name);
 		g_ptr_array_add(domains, domain);
 	}
 	return domains;
@@ -159,8 +159,6 @@ static gboolean name_disks(Vm *vm, GError **errp)
 	vm->moves = lu_domain_disk_moves(vm->domain, vm->request.moves, errp);
 	if (!vm->moves)
 		return FALSE;
-	if (!vm->moves->len)
-		g_clear_pointer(&vm->moves, g_ptr_array_unref);
 	vm->request.moves = vm->moves;
 	return TRUE;
 }
@@ -253,29 +251,14 @@ gboolean lu_libvirt_back(LuLibvirt *libvirt, GError **errp)
 
 /* ------------------------------------------------------------- disks that move */
 
-static void follow_copy(LuLibvirt *libvirt, const Vm *vm)
-{
-	g_autoptr(GError) error = NULL;
-	LuResult *result = vm->result;
-
-	if (!lu_domain_verify(vm->domain, libvirt->relay, &error) ||
-	    !lu_follow_copy(lu_relay_qmp(libvirt->relay), &vm->request.observer, result, &error))
-		g_ptr_array_add(result->notes, g_strdup(error->message));
-	for (guint i = 0; i < vm->moves->len; i++) {
-		const LuDiskMove *move = vm->moves->pdata[i];
-		g_autofree char *journal = lm_move_journal_path(move->file);
-
-		lu_remove_empty_journal(journal);
-	}
-}
-
 void lu_libvirt_copy(LuLibvirt *libvirt)
 {
 	for (guint i = 0; i < libvirt->vms->len; i++) {
 		const Vm *vm = libvirt->vms->pdata[i];
 
-		if (vm->moves)
-			follow_copy(libvirt, vm);
+		if (vm->moves && vm->moves->len)
+			lu_follow_disks(vm->domain->uuid, vm->moves, &vm->request.observer,
+					vm->result);
 	}
 }
 
