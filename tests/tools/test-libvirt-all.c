@@ -116,6 +116,41 @@ static void test_coordinator_killed(LmTest *test, const void *arg)
 		domain_assert_clean(domains.domain[i]);
 	}
 }
+
+/*
+ * The daemon does not come back, and all domains are upgraded: none of them waits any more, and the
+ * next run begins it all the same.
+ */
+static void test_daemon_away(LmTest *test, const void *arg)
+{
+	Domains domains = start_domains(test);
+	const char *plugin = domains.domain[0]->plugin;
+	g_auto(Run) run = {0}, status = {0}, dry = {0}, spoilt = {0}, again = {0};
+
+	/* The one that serves has read it already. */
+	libvirt_daemon_spoil(TRUE);
+	tool_run(test, &run, NULL, "--all", "--plugin", plugin, NULL);
+	assert_int_equal(run.status, 5);
+	assert_int_equal(libvirt_daemon_pid(), 0);
+	tool_run(test, &status, NULL, "status", NULL);
+	assert_int_equal(status.status, 0);
+	assert_contains(status.out, "libvirtd is away");
+	tool_run(test, &dry, NULL, "--all", "--dry-run", "--plugin", plugin, NULL);
+	assert_contains(dry.out, "libvirtd is away");
+	assert_int_equal(libvirt_daemon_pid(), 0);
+	tool_run(test, &spoilt, NULL, "--all", "--plugin", plugin, NULL);
+	assert_int_equal(spoilt.status, 5);
+	assert_contains(spoilt.out, "libvirtd did not come back");
+	libvirt_daemon_spoil(FALSE);
+	tool_run(test, &again, NULL, "--all", "--plugin", plugin, NULL);
+	assert_int_equal(again.status, 0);
+	assert_true(libvirt_daemon_pid() > 0);
+	for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+		assert_true(domain_has_ended(domains.old[i]));
+		domain_assert_runs_in(domains.domain[i], domain_pid(domains.domain[i]));
+		domain_assert_clean(domains.domain[i]);
+	}
+}
 #endif
 
 static const LmCase cases[] = {
@@ -124,6 +159,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_worker_killed, "greet:kill"),
 	LM_CASE_ARG(test_worker_killed, "handover:kill"),
 	LM_CASE(test_coordinator_killed),
+	LM_CASE(test_daemon_away),
 #endif
 };
 

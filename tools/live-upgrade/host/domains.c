@@ -122,9 +122,49 @@ static void upgrade_together(GPtrArray *vms, const LuRequest *request, const LuT
 		tell_end(&told, vms->pdata[i], outcomes->pdata[i]);
 }
 
+/* The lost ones among those that nobody named are told. */
+static gboolean check_recovered(GPtrArray *outcomes, GError **errp)
+{
+	for (guint i = 0; i < outcomes->len; i++) {
+		const LuLibvirtOutcome *outcome = outcomes->pdata[i];
+
+		if (outcome->error)
+			return lu_fail(errp, (LuErrorCode)outcome->error->code, "domain %s: %s",
+				       outcome->title ? outcome->title : outcome->name,
+				       outcome->error->message);
+	}
+	return TRUE;
+}
+
+/* All domains may be upgraded, and the daemon away still. */
+static gboolean settle_daemon(const LuRequest *request, char **told, GError **errp)
+{
+	g_autoptr(GPtrArray) outcomes =
+		g_ptr_array_new_with_free_func((GDestroyNotify)lu_libvirt_outcome_free);
+	g_autofree char *away = lu_libvirt_away_daemon();
+	g_autoptr(GError) error = NULL;
+
+	if (!away)
+		return TRUE;
+	if (request->dry_run) {
+		*told = g_strdup_printf("libvirt's daemon %s is away since a run that was "
+					"interrupted; --all begins it again",
+					away);
+		return TRUE;
+	}
+	if (!lu_libvirt_recover(request, outcomes, &error))
+		return check_recovered(outcomes, errp) &&
+		       lu_fail(errp, LU_ERROR_MANAGER, "%s", error->message);
+	*told = g_strdup_printf("libvirt's daemon %s was away since a run that was interrupted, "
+				"and is back",
+				away);
+	return check_recovered(outcomes, errp);
+}
+
 const LuVmKind lu_domain_kind = {
 	.name = "domain",
 	.plural = "domains of libvirt",
 	.enumerate = enumerate,
 	.upgrade_together = upgrade_together,
+	.settle = settle_daemon,
 };

@@ -174,6 +174,8 @@ static void print_json(const LuHostRun *run)
 
 static void print_bad(const LuHostRun *run)
 {
+	if (run->problem)
+		fprintf(stderr, "qemu-live-upgrade: %s\n", run->problem);
 	for (guint i = 0; i < run->vms->len; i++) {
 		const LuVm *vm = run->vms->pdata[i];
 

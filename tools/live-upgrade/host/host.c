@@ -4,6 +4,7 @@
 #include "error.h"
 #include "handle.h"
 #include "journal.h"
+#include "kinds.h"
 #include "process.h"
 #include "qmp.h"
 #include "run-journal.h"
@@ -39,6 +40,7 @@ void lu_host_run_clear(LuHostRun *run)
 {
 	g_free(run->base);
 	g_free(run->stopped);
+	g_free(run->problem);
 	g_clear_pointer(&run->vms, g_ptr_array_unref);
 	g_clear_pointer(&run->notes, g_ptr_array_unref);
 	memset(run, 0, sizeof(*run));
@@ -261,6 +263,37 @@ static void work_on_kind(Work *work, const LuVmKind *kind)
 		wait_for_workers(work);
 }
 
+/* ------------------------------------------------- what is of none of the VMs */
+
+static gboolean any_waits(const LuHostRun *run, const LuVmKind *kind)
+{
+	for (guint i = 0; i < run->vms->len; i++) {
+		const LuVm *vm = run->vms->pdata[i];
+
+		if (vm->kind == kind && vm->state == LU_VM_WAITING)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* Where a VM of the kind waits, its turn begins with this. */
+static void settle_kind(LuHostRun *run, const LuVmKind *kind)
+{
+	const LuRequest *request = &run->request->each;
+	g_autoptr(GError) error = NULL;
+	char *told = NULL;
+
+	if (!kind->settle || (!request->dry_run && any_waits(run, kind)))
+		return;
+	if (!kind->settle(request, &told, &error)) {
+		run->problem = g_strdup(error->message);
+		run->problem_code = error->code;
+		note(run, g_strdup(error->message));
+	}
+	if (told)
+		note(run, told);
+}
+
 /* -------------------------------------------------------------------- the whole */
 
 static void say_what_is_continued(LuHostRun *run)
@@ -284,8 +317,10 @@ static void work_on_all(LuHostRun *run)
 	interrupted = 0;
 	for (guint i = 0; i < G_N_ELEMENTS(signals); i++)
 		sigaction(signals[i], &action, &before[i]);
-	for (guint i = 0; lu_vm_kinds[i]; i++)
+	for (guint i = 0; lu_vm_kinds[i]; i++) {
+		settle_kind(run, lu_vm_kinds[i]);
 		work_on_kind(&work, lu_vm_kinds[i]);
+	}
 	for (guint i = 0; i < run->vms->len; i++) {
 		LuVm *vm = run->vms->pdata[i];
 
@@ -331,5 +366,7 @@ gboolean lu_host_status(const LuHostRequest *request, LuHostRun *run, GError **e
 		return FALSE;
 	say_what_is_continued(run);
 	run->vms = lu_discover(request, run->base);
+	for (guint i = 0; lu_vm_kinds[i]; i++)
+		settle_kind(run, lu_vm_kinds[i]);
 	return TRUE;
 }

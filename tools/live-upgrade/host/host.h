@@ -49,6 +49,8 @@ struct LuHostRun {
 	GPtrArray *notes;   /* of char * */
 	char *stopped;	    /* why nothing more is begun; NULL: it goes on */
 	gboolean continued; /* a run before this one was killed */
+	char *problem;	    /* of none of the VMs: a manager is away; or NULL */
+	int problem_code;   /* LuErrorCode */
 	double total_ms;
 	guint64 peak_bytes; /* by how much the host's available memory went down at most */
 };

@@ -32,6 +32,12 @@ struct LuVmKind {
 			    GError **errp);
 	/* In one process for all of @vms; each of them is told to have ended, or it is settled. */
 	void (*upgrade_together)(GPtrArray *vms, const LuRequest *request, const LuTeller *teller);
+	/*
+	 * What a run before this one left that is of none of the VMs, when none of the kind waits;
+	 * with @request->dry_run in any case, and it is only told. *@told: what there is to say, a
+	 * line, or NULL. May be NULL.
+	 */
+	gboolean (*settle)(const LuRequest *request, char **told, GError **errp);
 };
 
 /* domains.c */

@@ -14,9 +14,9 @@ guint lu_host_count(const LuHostRun *run, LuVmState state)
 
 int lu_host_exit_code(const LuHostRun *run)
 {
-	if (lu_host_count(run, LU_VM_LOST))
+	if (lu_host_count(run, LU_VM_LOST) || run->problem_code == LU_ERROR_LOST)
 		return LU_ERROR_LOST;
-	if (lu_host_count(run, LU_VM_NO_LIBVIRT))
+	if (lu_host_count(run, LU_VM_NO_LIBVIRT) || run->problem)
 		return LU_ERROR_MANAGER;
 	if (lu_host_count(run, LU_VM_ROLLED_BACK))
 		return LU_ERROR_FAILED;

@@ -55,6 +55,11 @@ gboolean lu_libvirt_is_interrupted(void)
 	return FALSE;
 }
 
+char *lu_libvirt_away_daemon(void)
+{
+	return NULL;
+}
+
 gboolean lu_libvirt_recover(const LuRequest *request, GPtrArray *results, GError **errp)
 {
 	return refuse(errp);

@@ -62,6 +62,9 @@ double lu_libvirt_away_ms(const LuLibvirt *libvirt);
  * @results (may be NULL): of LuLibvirtOutcome, owned, one for each VM that was finished.
  */
 gboolean lu_libvirt_is_interrupted(void);
+/* The name of a daemon that such a run left away; the caller's, NULL: it serves, or none is known.
+ */
+char *lu_libvirt_away_daemon(void);
 gboolean lu_libvirt_recover(const LuRequest *request, GPtrArray *results, GError **errp);
 
 /* One domain of a run, and what became of it. */

@@ -272,6 +272,14 @@ gboolean lu_libvirt_is_interrupted(void)
 	return base && (journals->len || lu_daemon_was_interrupted(base));
 }
 
+char *lu_libvirt_away_daemon(void)
+{
+	g_autofree char *base = lu_journal_base(NULL);
+	g_autoptr(LuDaemon) daemon = base ? lu_daemon_find(base, NULL) : NULL;
+
+	return daemon && lu_daemon_is_away(daemon) ? g_strdup(lu_daemon_name(daemon)) : NULL;
+}
+
 static void recover_vm(const LuJournal *journal, const LuRequest *request, GPtrArray *results)
 {
 	LuManager manager = {.name = journal->manager, .id = journal->manager_id};
