@@ -3,6 +3,7 @@
  * Under a real libvirt: upgrades that are refused or fail, and tools that are killed at each of
  * their steps. The guest is in one place, libvirt knows it, and its daemon is back.
  */
+#include "journal.h"
 #include "libvirt-domain.h"
 
 #include <signal.h>
@@ -114,6 +115,41 @@ static void test_killed_and_another(LmTest *test, const void *arg)
 	assert_true(domain_has_ended(old));
 	domain_assert_runs_in(domain, domain_pid(domain));
 	domain_assert_clean(domain);
+}
+
+static gboolean is_stopped(void *pid)
+{
+	g_autofree char *stat = tool_proc(GPOINTER_TO_INT(pid), "stat");
+
+	return strstr(stat, ") T ") != NULL;
+}
+
+/* A guest that is lost is told of, whoever is upgraded next, and who is is. */
+static void test_another_is_lost(LmTest *test, const void *arg)
+{
+	Domain *domain = domain_start(test, "lm-first", NULL);
+	Domain *other = domain_start(test, "lm-second", NULL);
+	g_autofree char *plugin = g_strdup_printf("%s,fault=load:stop", domain->plugin);
+	const pid_t lost = domain_pid(domain), old = domain_pid(other);
+	g_autoptr(LuJournal) journal = NULL;
+	g_auto(Run) run = {0}, next = {0};
+
+	domain_upgrade(domain, &run, "begun:kill", "--plugin", plugin, "--way", "flip", NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	journal = lu_journal_find("/run/qemu-live-upgrade", lost, NULL);
+	assert_non_null(journal);
+	assert_true(lm_wait_until(is_stopped, GINT_TO_POINTER(journal->new_pid), LM_WAIT_MS));
+	kill(lost, SIGKILL);
+	assert_true(domain_has_ended(lost));
+	domain_upgrade(other, &next, NULL, NULL);
+	kill(journal->new_pid, SIGKILL);
+	assert_int_equal(next.status, 4);
+	assert_contains(next.out, "\"lost\"");
+	assert_contains(next.out, "lm-first");
+	assert_true(domain_has_ended(old));
+	domain_assert_runs_in(other, domain_pid(other));
+	assert_true(domain_has_ended(journal->new_pid));
+	assert_upgrades(other);
 }
 
 /* ------------------------------------------------------------------- failures */
@@ -350,6 +386,7 @@ static const LmCase cases[] = {
 	LM_CASE(test_killed),
 	LM_CASE(test_killed_and_daemon_begun),
 	LM_CASE(test_killed_and_another),
+	LM_CASE(test_another_is_lost),
 	LM_CASE(test_fails),
 	LM_CASE(test_handover_fails),
 	LM_CASE(test_daemon_does_not_end),

@@ -102,9 +102,13 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 			       "an upgrade of QEMU %d was interrupted at \"%s\", and its monitor "
 			       "%s does not answer",
 			       (int)up->old->pid, up->journal->step, up->journal->qmp_path);
-	info = lu_qmp_call(up->old_qmp, errp, "query-localhost-migrate", NULL);
+	info = lu_qmp_call(up->old_qmp, &error, "query-localhost-migrate", NULL);
 	if (!info)
-		return FALSE;
+		return lu_fail(
+			errp, LU_ERROR_REFUSED,
+			"an upgrade of QEMU %d was interrupted at \"%s\", and it does not say "
+			"where the guest is: %s; run this again",
+			(int)up->old->pid, up->journal->step, error->message);
 	if (!lu_is_of_this(up, info))
 		return take_back(up);
 	if (lu_follow(up, &error))

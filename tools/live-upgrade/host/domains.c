@@ -85,20 +85,18 @@ static void settle(const Told *told, const LuRequest *request)
 		g_ptr_array_new_with_free_func((GDestroyNotify)lu_libvirt_outcome_free);
 	g_autoptr(GError) error = NULL;
 
-	if (lu_libvirt_is_interrupted() && !lu_libvirt_recover(request, outcomes, &error)) {
-		for (guint i = 0; i < told->vms->len; i++) {
-			g_auto(LuResult) result = {0};
-
-			told->teller->ended(told->teller->opaque, told->vms->pdata[i], request,
-					    &result, error);
-		}
-		return;
-	}
+	if (lu_libvirt_is_interrupted())
+		lu_libvirt_recover(request, outcomes, &error);
 	for (guint i = 0; i < told->vms->len; i++) {
 		const LuVm *vm = told->vms->pdata[i];
 		const LuLibvirtOutcome *outcome = outcome_of(outcomes, vm);
+		g_auto(LuResult) result = {0};
 
-		if (outcome)
+		if (error)
+			told->teller->ended(told->teller->opaque, vm, request,
+					    outcome ? &outcome->result : &result,
+					    outcome && outcome->error ? outcome->error : error);
+		else if (outcome)
 			tell_end(told, vm, outcome);
 		else
 			tell_where_it_is(told, vm, request);

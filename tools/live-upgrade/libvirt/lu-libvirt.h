@@ -82,7 +82,8 @@ void lu_libvirt_outcome_free(LuLibvirtOutcome *outcome);
 /*
  * All of the above for these domains, one after the other, with the daemon away once. Those that
  * are refused are left as they are; when one fails that was not refused, no further guest is
- * moved. Returns one LuLibvirtOutcome for each, owned. @begin (may be NULL) is told of each.
+ * moved. Returns one LuLibvirtOutcome for each, owned, and then those of an interrupted run that
+ * nobody named and that failed. @begin (may be NULL) is told of each.
  */
 GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 			  void (*begin)(void *opaque, const char *domain), void *opaque);

@@ -59,10 +59,29 @@ static gboolean adopt(GPtrArray *recovered, LuLibvirtOutcome *outcome)
 	return FALSE;
 }
 
+/* A guest that is lost is told of, though nobody named it; what was adopted has no error left. */
+static void add_failed(GPtrArray *outcomes, GPtrArray *recovered)
+{
+	for (guint i = recovered->len; i-- > 0;) {
+		LuLibvirtOutcome *outcome = recovered->pdata[i];
+
+		if (!outcome->error)
+			continue;
+		outcome = g_ptr_array_steal_index(recovered, i);
+		outcome->is_done = TRUE;
+		if (outcome->title) {
+			g_free(outcome->name);
+			outcome->name = g_steal_pointer(&outcome->title);
+		}
+		g_ptr_array_add(outcomes, outcome);
+	}
+}
+
 static gboolean recover(GPtrArray *outcomes, const LuRequest *request, GError **errp)
 {
 	g_autoptr(GPtrArray) recovered =
 		g_ptr_array_new_with_free_func((GDestroyNotify)lu_libvirt_outcome_free);
+	gboolean ok;
 
 	if (!lu_libvirt_is_interrupted())
 		return TRUE;
@@ -71,11 +90,11 @@ static gboolean recover(GPtrArray *outcomes, const LuRequest *request, GError **
 			errp, LU_ERROR_REFUSED,
 			"a run under libvirt was interrupted; one without --dry-run finishes "
 			"it or takes it back");
-	if (!lu_libvirt_recover(request, recovered, errp))
-		return FALSE;
+	ok = lu_libvirt_recover(request, recovered, errp);
 	for (guint i = 0; i < outcomes->len; i++)
 		adopt(recovered, outcomes->pdata[i]);
-	return TRUE;
+	add_failed(outcomes, recovered);
+	return ok;
 }
 
 /* How many wait for their guests now. */
@@ -269,11 +288,11 @@ GPtrArray *lu_libvirt_run(char *const *domains, const LuRequest *request,
 
 	for (guint i = 0; domains[i]; i++)
 		g_ptr_array_add(outcomes, new_outcome(domains[i], request));
-	ups = g_new0(LuUpgrade *, outcomes->len + 1);
 	if (!recover(outcomes, request, &error)) {
 		fail_all(outcomes, error);
 		return outcomes;
 	}
+	ups = g_new0(LuUpgrade *, outcomes->len + 1);
 	for (guint i = 0; i < outcomes->len; i++)
 		look_at_disks(outcomes->pdata[i]);
 	for (guint i = 0; i < outcomes->len; i++)
