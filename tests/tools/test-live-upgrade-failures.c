@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Upgrades that fail, and tools that are killed: the guest is in one place, and the tool knows it.
  */
+#include "journal.h"
 #include "running.h"
 #include "tool.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const VmOptions plain = {.append = "rate=8", .memory_mib = 64};
@@ -187,6 +193,110 @@ static void test_tool_killed_pid(LmTest *test, const void *arg)
 	tool_assert_upgraded(vm, &again);
 	assert_true(qmp_bool(again.report, "recovered"));
 }
+
+/* What the new process had to wait with until the old one was gone does not wait for more. */
+static void test_forwards_are_early(LmTest *test, const void *arg)
+{
+	const int forward = tool_free_port();
+	g_autofree char *net = g_strdup_printf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:22", forward);
+	const char *const extra[] = {"-netdev", net, "-device", "virtio-net-pci,netdev=n0", NULL};
+	VmOptions options = plain;
+	g_auto(Run) run = {0}, again = {0};
+	g_autofree char *notes = NULL;
+	Vm *vm;
+
+	options.extra = extra;
+	vm = tool_vm(test, &options);
+	tool_run(test, &run, "retire:kill", "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(run.status, 128 + SIGKILL);
+	tool_assert_answers(forward);
+	tool_run(test, &again, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	tool_assert_upgraded(vm, &again);
+	tool_assert_answers(forward);
+	/* Not asked for twice. */
+	notes = json_to_string(again.report, FALSE);
+	assert_null(strstr(notes, "hostfwd_add"));
+}
+
+/* ------------------------------------------------------ a monitor without answers */
+
+static void G_GNUC_NORETURN serve_errors(int fd)
+{
+	FILE *stream;
+	char line[4096];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	listen(fd, 5);
+	for (;;) {
+		int client = accept(fd, NULL, NULL);
+
+		stream = client >= 0 ? fdopen(client, "r+") : NULL;
+		if (!stream)
+			_exit(1);
+		fputs("{\"QMP\": {}}\n", stream);
+		while (fflush(stream) == 0 && fgets(line, sizeof(line), stream))
+			fputs(strstr(line, "qmp_capabilities")
+				      ? "{\"return\": {}}\n"
+				      : "{\"error\": {\"class\": \"GenericError\", \"desc\": "
+					"\"not now\"}}\n",
+			      stream);
+		fclose(stream);
+	}
+}
+
+static pid_t start_errors(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pid_t pid;
+
+	g_strlcpy(address.sun_path, path, sizeof(address.sun_path));
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	pid = fork();
+	if (!pid)
+		serve_errors(fd);
+	close(fd);
+	while (lu_running_peer_of(path) != pid)
+		g_usleep(5000);
+	return pid;
+}
+
+/* Nothing is touched when the old process cannot be asked where the guest is. */
+static void test_cannot_be_asked(LmTest *test, const void *arg)
+{
+	g_autofree char *path = lm_test_path(test, "qmp"), *pid = NULL;
+	g_autoptr(LuJournal) journal = lu_journal_new();
+	const pid_t old = start_errors(path), new = getpid();
+	g_autoptr(LuProcess) process = lu_process_open(old, NULL);
+	g_autoptr(LuProcess) self = lu_process_open(new, NULL);
+	g_auto(Run) run = {0};
+
+	assert_non_null(process);
+	journal->file = g_strdup_printf("/run/qemu-live-upgrade/%d.json", (int)old);
+	journal->step = g_strdup("handover");
+	journal->old_pid = old;
+	journal->old_start = process->start_time;
+	journal->new_pid = new;
+	journal->new_start = self->start_time;
+	journal->qmp_path = g_strdup(path);
+	journal->qmp_temporary = g_strconcat(path, ".lu1", NULL);
+	journal->handover = lm_test_path(test, "handover");
+	journal->from = g_strdup("7.2.22");
+	journal->to = g_strdup("7.2.22");
+	journal->status = g_strdup("running");
+	g_mkdir_with_parents("/run/qemu-live-upgrade", 0711);
+	assert_true(lu_journal_write(journal, NULL));
+	pid = g_strdup_printf("%d", (int)old);
+	tool_run(test, &run, NULL, pid, NULL);
+	lu_journal_remove(journal);
+	lm_test_note("%s", run.out);
+	assert_true(lu_process_alive(process));
+	kill(old, SIGKILL);
+	waitpid(old, NULL, 0);
+	assert_int_equal(run.status, 2);
+	assert_string_equal(qmp_str(run.report, "outcome"), "refused");
+	assert_contains(qmp_str(run.report, "error"), "not now");
+}
 #endif
 
 static const LmCase cases[] = {
@@ -217,6 +327,8 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_tool_killed, "retire"),
 	LM_CASE_ARG(test_tool_killed, "settle"),
 	LM_CASE(test_tool_killed_pid),
+	LM_CASE(test_forwards_are_early),
+	LM_CASE(test_cannot_be_asked),
 #endif
 };
 

@@ -195,33 +195,9 @@ static void test_dry_run(LmTest *test, const void *arg)
 
 /* --------------------------------------------------------------------- network */
 
-static int free_port(void)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t size = sizeof(address);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	getsockname(fd, (struct sockaddr *)&address, &size);
-	close(fd);
-	return ntohs(address.sin_port);
-}
-
-static void assert_answers(int port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_port = htons((guint16)port),
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	close(fd);
-}
-
 static void test_ports(LmTest *test, const void *arg)
 {
-	int serial = free_port(), monitor = free_port(), forward = free_port();
+	int serial = tool_free_port(), monitor = tool_free_port(), forward = tool_free_port();
 	int vnc = 100 + getpid() % 1000;
 	g_autofree char *chardev =
 		g_strdup_printf("socket,id=c1,host=127.0.0.1,port=%d,server=on,wait=off", serial);
@@ -246,10 +222,10 @@ static void test_ports(LmTest *test, const void *arg)
 
 		tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
 		tool_assert_upgraded(vm, &run);
-		assert_answers(serial);
-		assert_answers(monitor);
-		assert_answers(forward);
-		assert_answers(5900 + vnc);
+		tool_assert_answers(serial);
+		tool_assert_answers(monitor);
+		tool_assert_answers(forward);
+		tool_assert_answers(5900 + vnc);
 	}
 }
 

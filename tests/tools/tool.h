@@ -61,6 +61,9 @@ void tool_assert_untouched(Vm *vm);
 JsonNode *tool_command(Vm *vm, const char *name, const char *arguments);
 /* How many processes have @word in their command lines. */
 guint tool_count_processes(const char *word);
+/* Of TCP on this host; somebody listens there. */
+int tool_free_port(void);
+void tool_assert_answers(int port);
 /* A file of /proc/PID; the caller's. */
 char *tool_proc(pid_t pid, const char *name);
 

@@ -81,11 +81,6 @@ static gboolean end_old(LuUpgrade *up, GError **errp)
 	return lu_process_kill(up->old, errp);
 }
 
-gboolean lu_step_retire(LuUpgrade *up, GError **errp)
-{
-	return end_old(up, errp) && lu_check_followed(up, errp);
-}
-
 static void run_afterwards(LuUpgrade *up)
 {
 	for (guint i = 0; i < up->journal->afterwards->len; i++) {
@@ -105,6 +100,18 @@ static void run_afterwards(LuUpgrade *up)
 			lu_note(up,
 				g_strdup_printf("%s: %s", message, error ? error->message : said));
 	}
+	/* A run after this one is not to do it again. */
+	g_ptr_array_set_size(up->journal->afterwards, 0);
+	lu_journal_write(up->journal, NULL);
+}
+
+/* What waits for the end of the old process only: disks may take hours from here. */
+gboolean lu_step_retire(LuUpgrade *up, GError **errp)
+{
+	gboolean ok = end_old(up, errp) && lu_check_followed(up, errp);
+
+	run_afterwards(up);
+	return ok;
 }
 
 /* Names are left to take over, and all else is done. */
@@ -119,7 +126,6 @@ static gboolean keep_journal(LuUpgrade *up, GError **errp)
 
 gboolean lu_step_settle(LuUpgrade *up, GError **errp)
 {
-	run_afterwards(up);
 	if (up->new) {
 		/* Once more, for a run before this one that ended while the old one did. */
 		lu_step_names(up, NULL);

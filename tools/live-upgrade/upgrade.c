@@ -20,9 +20,9 @@
  *   record    the manager's records say the new process        the guest is there: no way back
  *   names     sockets and pid file lead to the new process
  *   follow    the new process is the service's main process
- *   retire    the old process ends
+ *   retire    the old process ends; forwarded ports, VNC
  *   copy      disks that move are copied, and followed
- *   settle    forwarded ports, VNC; journal removed
+ *   settle    journal removed
  *
  * From record on nothing fails: what cannot be done is noted.
  */
