@@ -29,8 +29,15 @@ static const LmWait patient = {.deadline_ms = 20000, .cancel_fd = -1};
 
 /* ---------------------------------------------------------------- speaking */
 
+/* A destination with the source's pages waits for as long as that lives: not for ever. */
+static gboolean hangs_for_a_while;
+
 static G_NORETURN void hang(void)
 {
+	if (hangs_for_a_while) {
+		g_usleep(6 * HOSTILE_DEADLINE_MS * 1000);
+		_exit(0);
+	}
 	for (;;)
 		pause();
 }
@@ -318,6 +325,7 @@ static int meet(LmRole role, const char *path, LmListener *listener, const Scrip
 	*child = fork();
 	if (*child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		hangs_for_a_while = role == LM_ROLE_DESTINATION;
 		if (role == LM_ROLE_DESTINATION)
 			play_source(fake_connect(path), script);
 		listener = lm_listen(path, NULL);
