@@ -75,13 +75,16 @@ static void test_lost(LmTest *test, const void *arg)
 	Vm *vm = tool_vm(test, &plain);
 	g_autofree char *plugin = g_strdup_printf("%s,fault=load:kill", lm_test_env("LM_PLUGIN"));
 	g_autofree char *journal = NULL, *pid = NULL;
-	g_auto(Run) run = {0}, again = {0};
+	g_auto(Run) run = {0}, same = {0}, again = {0};
 
 	tool_run(test, &run, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), "--plugin",
 		 plugin, "--way", "flip", NULL);
 	assert_int_equal(run.status, 4);
 	assert_string_equal(qmp_str(run.report, "outcome"), "lost");
 	assert_true(vm_alive(vm));
+	tool_run(test, &same, NULL, "--qmp", vm->qmp_path, "--binary", tool_qemu(), NULL);
+	assert_int_equal(same.status, 4);
+	assert_string_equal(qmp_str(same.report, "error"), qmp_str(run.report, "error"));
 	/* With both processes gone there is nothing to look for. */
 	vm_kill(vm, SIGKILL);
 	assert_true(vm_wait_exit(vm, LM_WAIT_MS));

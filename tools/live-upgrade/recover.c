@@ -5,6 +5,7 @@
  *
  *   old     new     what is true                         what is done
  *   is      ended   the guest never left                 what was made for it is removed
+ *                   the old one says: lost               the guest is lost
  *   any     any     managed, before the handover        the new one is killed, as above
  *   is      is      the old one says: kept, failed,      the new one is killed, as above
  *                   or nothing of this handover
@@ -120,6 +121,18 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 	return take_back(up);
 }
 
+/* The new one has ended: with the guest's pages? */
+static gboolean check_not_lost(LuUpgrade *up, GError **errp)
+{
+	g_autoptr(JsonNode) info =
+		up->old_qmp ? lu_qmp_call(up->old_qmp, NULL, "query-localhost-migrate", NULL)
+			    : NULL;
+	const char *why = lu_json_str(info, "error-desc");
+
+	return !info || !lu_is_of_this(up, info) || g_strcmp0(lu_json_str(info, "owner"), "lost") ||
+	       lu_fail(errp, LU_ERROR_LOST, "the guest is lost: %s", why ? why : "");
+}
+
 /* These steps begin when the guest is in the new process. */
 static gboolean is_committed(const LuJournal *journal)
 {
@@ -138,7 +151,7 @@ static gboolean decide(LuUpgrade *up, gboolean *finished, GError **errp)
 	if (up->old && up->new)
 		return decide_by_old(up, finished, errp);
 	if (up->old)
-		return take_back(up);
+		return check_not_lost(up, errp) && take_back(up);
 	if (up->new)
 		return lu_follow_new(up, errp) && go_on(up, finished);
 	lu_note(up, g_strdup("a run was interrupted, and both of its processes have ended since"));
