@@ -38,7 +38,6 @@ static int offer_file(const char *name, unsigned int flags)
 /* A file with the first @part of 2 halves of a shared object; the caller's. */
 static char *write_object(guint part)
 {
-	g_autoptr(GError) error = NULL;
 	g_autofree char *data = NULL;
 	char *path = NULL;
 	Dl_info info;

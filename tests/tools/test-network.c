@@ -247,7 +247,7 @@ static void test_bridges(LmTest *test, const void *arg)
 		{"netdev_add", "{'type': 'bridge', 'id': 'n1', 'br': 'lmbr1'}"},
 		{"netdev_add", "{'type': 'bridge', 'id': 'n0', 'br': 'lmbr0'}"}};
 	const VmOptions options = {.append = "rate=8", .memory_mib = 64, .extra = extra};
-	g_auto(Run) run = {0}, again = {0};
+	g_auto(Run) run = {0};
 	Vm *vm;
 
 	bridges_make(test);

@@ -50,7 +50,7 @@ char *lu_paths_check(GPtrArray *paths, const LuProcess *process)
 {
 	for (guint i = 0; i < paths->len; i++) {
 		const LuPath *path = paths->pdata[i];
-		g_autoptr(LuAsUser) user = lu_as_user(process);
+		G_GNUC_UNUSED g_autoptr(LuAsUser) user = lu_as_user(process);
 		g_auto(Place) place = {.dir = -1};
 		int err = place_open(&place, path, process) ? check_writable(&place) : errno;
 
@@ -111,7 +111,7 @@ void lu_paths_take(GPtrArray *paths, const LuProcess *process, GPtrArray *proble
 {
 	for (guint i = 0; i < paths->len; i++) {
 		const LuPath *path = paths->pdata[i];
-		g_autoptr(LuAsUser) user = lu_as_user(process);
+		G_GNUC_UNUSED g_autoptr(LuAsUser) user = lu_as_user(process);
 		g_auto(Place) place = {.dir = -1};
 		int err = place_open(&place, path, process) ? take(&place) : errno;
 
@@ -191,7 +191,7 @@ gboolean lu_paths_guard(GPtrArray *paths, const LuProcess *process, const LuProc
 void lu_paths_forget(GPtrArray *paths, const LuProcess *process)
 {
 	for (guint i = 0; i < paths->len; i++) {
-		g_autoptr(LuAsUser) user = lu_as_user(process);
+		G_GNUC_UNUSED g_autoptr(LuAsUser) user = lu_as_user(process);
 		g_auto(Place) place = {.dir = -1};
 
 		if (place_open(&place, paths->pdata[i], process))
@@ -204,7 +204,7 @@ gboolean lu_paths_forget_taken(GPtrArray *paths, const LuProcess *process)
 	gboolean all = TRUE;
 
 	for (guint i = 0; i < paths->len; i++) {
-		g_autoptr(LuAsUser) user = lu_as_user(process);
+		G_GNUC_UNUSED g_autoptr(LuAsUser) user = lu_as_user(process);
 		g_auto(Place) place = {.dir = -1};
 		struct stat public, private;
 
