@@ -25,9 +25,14 @@ static QDict *job_arguments(const LmMove *move, const char *device)
 	qemu.qdict_put_str(arguments, "device", device);
 	if (move->disk->bandwidth)
 		qemu.qdict_put_int(arguments, "speed", move->disk->bandwidth);
-	qemu.qdict_put_obj(arguments, "auto-dismiss", (QObject *)qemu.qbool_from_bool(false));
 	return arguments;
 }
+
+/*
+ * It goes when it ends: one that stays keeps its filter, which has nothing beneath it any more, and
+ * QEMU dereferences that for anybody who asks for the named block nodes (7.2:
+ * bdrv_refresh_filename).
+ */
 
 static QDict *start_pull(const LmMove *move, GError **errp)
 {
@@ -46,6 +51,7 @@ static QDict *start_mirror(const LmMove *move, GError **errp)
 	qemu.qdict_put_str(arguments, "copy-mode", "write-blocking");
 	qemu.qdict_put_str(arguments, "on-source-error", "stop");
 	qemu.qdict_put_str(arguments, "on-target-error", "stop");
+	qemu.qdict_put_obj(arguments, "auto-dismiss", (QObject *)qemu.qbool_from_bool(false));
 	return lm_command("blockdev-mirror", arguments, errp);
 }
 
@@ -140,40 +146,51 @@ static void dismiss(LmMove *move)
 	g_clear_pointer(&move->job, g_free);
 }
 
-/*
- * Whether the guest's disk is the new image, or one that was put on top of it since; @otherwise if
- * the device has been unplugged.
- */
-static bool has_moved(const LmMove *move, bool otherwise)
+/* The new image's part of what is inserted, which may be on top of it by now; NULL: it is not
+ * there. */
+static QDict *find_image(const LmMove *move, QDict *inserted)
 {
-	QDict *info = lm_move_find_drive(move->disk->device, NULL), *inserted, *image = NULL;
-	bool moved = otherwise;
+	QDict *image = qemu.qdict_get_qdict(inserted, "image");
 
-	if (info && qemu.qdict_haskey(info, "inserted")) {
-		inserted = qemu.qdict_get_qdict(info, "inserted");
-		moved = !g_strcmp0(qemu.qdict_get_try_str(inserted, "node-name"), move->node);
-		image = qemu.qdict_get_qdict(inserted, "image");
-	}
-	while (image && !moved) {
-		moved = !g_strcmp0(qemu.qdict_get_try_str(image, "filename"), move->disk->file);
+	if (!g_strcmp0(qemu.qdict_get_try_str(inserted, "node-name"), move->node))
+		return image;
+	while (image && g_strcmp0(qemu.qdict_get_try_str(image, "filename"), move->disk->file))
 		image = qemu.qdict_haskey(image, "backing-image")
 				? qemu.qdict_get_qdict(image, "backing-image")
 				: NULL;
+	return image;
+}
+
+/*
+ * Whether the guest's disk is the new image, or one that was put on top of it since, and what was
+ * pulled has nothing beneath it; @otherwise if the device has been unplugged.
+ */
+static bool has_moved(const LmMove *move, bool otherwise)
+{
+	QDict *info = lm_move_find_drive(move->disk->device, NULL), *image;
+	bool moved = otherwise;
+
+	if (info && qemu.qdict_haskey(info, "inserted")) {
+		image = find_image(move, qemu.qdict_get_qdict(info, "inserted"));
+		moved = image && (move->mirror || !qemu.qdict_haskey(image, "backing-image"));
 	}
 	lm_qobject_free(info);
 	return moved;
 }
 
-/* A mirror that is cancelled when it is ready has no error, and the old image stays the disk. */
+/*
+ * A mirror that is cancelled when it is ready has no error, and the old image stays the disk; one
+ * that pulls is gone without a word.
+ */
 static void end(LmMove *move, const char *why)
 {
-	const bool completed = !why && move->journal_fd < 0; /* pivot() was called */
+	const bool pivoted = move->mirror && move->journal_fd < 0;
 
-	if (move->mirror ? has_moved(move, completed) : !why) {
+	if (has_moved(move, !why && pivoted)) {
 		complete(move);
 		return;
 	}
-	if (move->journal_fd < 0)
+	if (pivoted)
 		lm_move_write_journal(move, NULL);
 	fail(move, why ? why : "its job was cancelled");
 }

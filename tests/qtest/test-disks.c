@@ -133,6 +133,7 @@ static gboolean has_state(void *opaque)
 				   ? json_object_get_array_member(object, "disks")
 				   : NULL;
 
+	vm_do(wait->vm, "query-named-block-nodes", NULL); /* as libvirt does at any time */
 	g_free(wait->is);
 	wait->is = json_to_string(info, FALSE);
 	for (guint i = 0; disks && i < json_array_get_length(disks); i++)
