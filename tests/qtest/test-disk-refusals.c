@@ -355,6 +355,43 @@ static void test_comes_back(LmTest *test, const void *arg)
 	assert_int_equal(image_has_journal(to), killed);
 }
 
+/* ------------------------------------------------------------ ended by others */
+
+/* It may not have begun yet. */
+static gboolean cancel_job(void *vm)
+{
+	g_autoptr(JsonNode) reply =
+		qmp_command(((Vm *)vm)->qmp, NULL, "block-job-cancel", "{'device': %s}", "moved0");
+
+	return reply != NULL;
+}
+
+static gboolean has_failed(void *vm)
+{
+	g_autoptr(JsonNode) info = migrate_query(vm);
+	g_autofree char *text = json_to_string(info, FALSE);
+
+	return strstr(text, "\"state\":\"failed\"") &&
+	       strstr(text, "its job was ended from outside");
+}
+
+/* A job that pulls goes without a word when it is cancelled: that is not taken for its success. */
+static void test_pull_is_cancelled(LmTest *test, const void *arg)
+{
+	g_autofree char *to = NULL, *disks = NULL;
+	Fixture *f = plain(test, NULL, &to);
+	g_autoptr(JsonNode) info = NULL;
+
+	disks = argument("disk", to, ", 'throttle': 65536");
+	migrate_begin(f->source, f->uri, disks);
+	info = migrate_wait(f->source, LM_WAIT_MS);
+	migrate_assert_completed(f->source, f->destination, info);
+	assert_true(lm_wait_until(cancel_job, f->destination, LM_WAIT_MS));
+	assert_true(lm_wait_until(has_failed, f->destination, LM_WAIT_MS));
+	assert_true(image_has_journal(to));
+	vm_assert_intact(f->destination);
+}
+
 static const LmCase cases[] = {
 	LM_CASE(test_argument),
 	LM_CASE(test_disk),
@@ -366,6 +403,7 @@ static const LmCase cases[] = {
 	LM_CASE_ARG(test_comes_back, "commit:fail"),
 	LM_CASE_ARG(test_comes_back, "load:kill"),
 	LM_CASE_ARG(test_comes_back, "commit:kill"),
+	LM_CASE(test_pull_is_cancelled),
 };
 
 int main(int argc, char **argv)
