@@ -130,6 +130,7 @@ static void complete(LmMove *move)
 {
 	close_journal(move);
 	move->status.state = LM_MOVE_COMPLETED;
+	move->status.done_bytes = move->status.total_bytes;
 	move->status.left_us = 0;
 	while (delete_some_old_nodes(move))
 		;
@@ -163,9 +164,10 @@ static QDict *find_image(const LmMove *move, QDict *inserted)
 
 /*
  * Whether the guest's disk is the new image, or one that was put on top of it since, and what was
- * pulled has nothing beneath it; @otherwise if the device has been unplugged.
+ * pulled has nothing beneath it; @otherwise if the device has been unplugged. Notes how much that
+ * is, for the job may have been too quick to be seen.
  */
-static bool has_moved(const LmMove *move, bool otherwise)
+static bool has_moved(LmMove *move, bool otherwise)
 {
 	QDict *info = lm_move_find_drive(move->disk->device, NULL), *image;
 	bool moved = otherwise;
@@ -173,6 +175,8 @@ static bool has_moved(const LmMove *move, bool otherwise)
 	if (info && qemu.qdict_haskey(info, "inserted")) {
 		image = find_image(move, qemu.qdict_get_qdict(info, "inserted"));
 		moved = image && (move->mirror || !qemu.qdict_haskey(image, "backing-image"));
+		if (moved && !move->mirror)
+			move->status.total_bytes = qemu.qdict_get_try_int(image, "virtual-size", 0);
 	}
 	lm_qobject_free(info);
 	return moved;
