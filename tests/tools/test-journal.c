@@ -68,6 +68,18 @@ static void test_nonsense(void **state)
 		assert_null(lu_journal_parse(texts[i]));
 }
 
+#define NOBODY 2147483600 /* no process has this number */
+
+static guint64 start_of(pid_t pid)
+{
+	g_autofree char *text = lu_proc_read(pid, "stat", NULL);
+	guint64 start_time = 0;
+	char state;
+
+	assert_true(lu_proc_parse_stat(text, &state, &start_time));
+	return start_time;
+}
+
 static void test_find(void **state)
 {
 	g_autofree char *base = g_dir_make_tmp("journal-XXXXXX", NULL);
@@ -75,10 +87,15 @@ static void test_find(void **state)
 	g_autoptr(LuJournal) journal = sample(), by_old = NULL, by_new = NULL, by_qmp = NULL;
 
 	journal->file = g_build_filename(base, "10.json", NULL);
+	journal->old_pid = NOBODY;
+	journal->new_pid = getpid(); /* by now: it was another process's number */
 	assert_true(lu_journal_write(journal, NULL));
 	assert_true(g_file_set_contents(other, "{", 1, NULL));
-	by_old = lu_journal_find(base, 10, NULL);
-	by_new = lu_journal_find(base, 20, NULL);
+	assert_null(lu_journal_find(base, getpid(), NULL));
+	journal->new_start = start_of(getpid());
+	assert_true(lu_journal_write(journal, NULL));
+	by_old = lu_journal_find(base, NOBODY, NULL);
+	by_new = lu_journal_find(base, getpid(), NULL);
 	by_qmp = lu_journal_find(base, -1, "/r/q");
 	assert_non_null(by_old);
 	assert_non_null(by_new);
@@ -86,7 +103,7 @@ static void test_find(void **state)
 	assert_null(lu_journal_find(base, 30, "/r/other"));
 	assert_null(lu_journal_find(base, -1, NULL));
 	lu_journal_remove(by_old);
-	assert_null(lu_journal_find(base, 10, NULL));
+	assert_null(lu_journal_find(base, NOBODY, NULL));
 	g_unlink(other);
 	assert_int_equal(g_rmdir(base), 0);
 }

@@ -23,6 +23,14 @@ static inline void attach_fd_clear(AttachFd *fd)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AttachFd, attach_fd_clear)
 
+static inline int attach_fd_steal(AttachFd *fd)
+{
+	int stolen = *fd;
+
+	*fd = -1;
+	return stolen;
+}
+
 static inline gboolean attach_is_over(gint64 end_us)
 {
 	return g_get_monotonic_time() >= end_us;

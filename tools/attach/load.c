@@ -65,7 +65,7 @@ static int take_memfd(pid_t pid, int number)
 {
 	g_auto(AttachFd) process = (int)syscall(SYS_pidfd_open, pid, 0);
 	g_auto(AttachFd) fd = -1;
-	int seals, result;
+	int seals;
 
 	if (process >= 0)
 		fd = (int)syscall(SYS_pidfd_getfd, process, number, 0);
@@ -74,9 +74,7 @@ static int take_memfd(pid_t pid, int number)
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals < 0 || seals & F_SEAL_SEAL)
 		return -EINVAL;
-	result = fd;
-	fd = -1;
-	return result;
+	return attach_fd_steal(&fd);
 }
 
 static int fill_copy(const AttachJob *job, int number, GError **errp)

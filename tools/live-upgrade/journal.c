@@ -2,6 +2,7 @@
 #include "journal.h"
 #include "error.h"
 #include "plan.h"
+#include "process.h"
 #include "reconnect.h"
 
 #include <errno.h>
@@ -327,6 +328,17 @@ GPtrArray *lu_journal_managed(const char *base)
 	return journals;
 }
 
+/* A number may be another process's by now; one that has ended is still the journal's. */
+static gboolean is_it(pid_t pid, pid_t of_journal, guint64 start_time)
+{
+	g_autofree char *stat = pid == of_journal ? lu_proc_read(pid, "stat", NULL) : NULL;
+	guint64 now = 0;
+	char state;
+
+	return pid > 0 && pid == of_journal &&
+	       (!stat || !lu_proc_parse_stat(stat, &state, &now) || now == start_time);
+}
+
 LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path)
 {
 	g_autoptr(GPtrArray) journals = lu_journal_all(base);
@@ -334,7 +346,8 @@ LuJournal *lu_journal_find(const char *base, pid_t pid, const char *qmp_path)
 	for (guint i = 0; i < journals->len; i++) {
 		const LuJournal *journal = journals->pdata[i];
 
-		if ((pid > 0 && (journal->old_pid == pid || journal->new_pid == pid)) ||
+		if (is_it(pid, journal->old_pid, journal->old_start) ||
+		    is_it(pid, journal->new_pid, journal->new_start) ||
 		    (qmp_path && !g_strcmp0(journal->qmp_path, qmp_path)))
 			return g_ptr_array_steal_index(journals, i);
 	}
