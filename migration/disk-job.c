@@ -147,8 +147,7 @@ static void dismiss(LmMove *move)
 	g_clear_pointer(&move->job, g_free);
 }
 
-/* The new image's part of what is inserted, which may be on top of it by now; NULL: it is not
- * there. */
+/* The new image among those of the disk, which may have others on top of it by now; or NULL. */
 static QDict *find_image(const LmMove *move, QDict *inserted)
 {
 	QDict *image = qemu.qdict_get_qdict(inserted, "image");
