@@ -251,14 +251,22 @@ static gboolean status_is(LuQmp *qmp, const char *wanted, gint64 end_us, char **
 	}
 }
 
+gboolean lu_check_not_lost(JsonNode *info, GError **errp)
+{
+	const char *why = lu_json_str(info, "error-desc");
+
+	return g_strcmp0(lu_json_str(info, "owner"), "lost") ||
+	       lu_fail(errp, LU_ERROR_LOST, "the guest is lost: %s", why ? why : "");
+}
+
 /* The guest must be as it was, in the old process. */
 static gboolean verify_kept(LuUpgrade *up, JsonNode *info, GError **errp)
 {
 	const char *why = lu_json_str(info, "error-desc");
 	g_autofree char *status = NULL;
 
-	if (!g_strcmp0(lu_json_str(info, "owner"), "lost"))
-		return lu_fail(errp, LU_ERROR_LOST, "the guest is lost: %s", why ? why : "");
+	if (!lu_check_not_lost(info, errp))
+		return FALSE;
 	if (!why)
 		why = "the handover was cancelled (--deadline)";
 	if (!status_is(up->old_qmp, up->journal->status, lu_end_us(SETTLE_MS), &status))

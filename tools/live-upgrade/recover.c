@@ -122,15 +122,13 @@ static gboolean decide_by_old(LuUpgrade *up, gboolean *finished, GError **errp)
 }
 
 /* The new one has ended: with the guest's pages? */
-static gboolean check_not_lost(LuUpgrade *up, GError **errp)
+static gboolean check_kept(LuUpgrade *up, GError **errp)
 {
 	g_autoptr(JsonNode) info =
 		up->old_qmp ? lu_qmp_call(up->old_qmp, NULL, "query-localhost-migrate", NULL)
 			    : NULL;
-	const char *why = lu_json_str(info, "error-desc");
 
-	return !info || !lu_is_of_this(up, info) || g_strcmp0(lu_json_str(info, "owner"), "lost") ||
-	       lu_fail(errp, LU_ERROR_LOST, "the guest is lost: %s", why ? why : "");
+	return !info || !lu_is_of_this(up, info) || lu_check_not_lost(info, errp);
 }
 
 /* These steps begin when the guest is in the new process. */
@@ -151,7 +149,7 @@ static gboolean decide(LuUpgrade *up, gboolean *finished, GError **errp)
 	if (up->old && up->new)
 		return decide_by_old(up, finished, errp);
 	if (up->old)
-		return check_not_lost(up, errp) && take_back(up);
+		return check_kept(up, errp) && take_back(up);
 	if (up->new)
 		return lu_follow_new(up, errp) && go_on(up, finished);
 	lu_note(up, g_strdup("a run was interrupted, and both of its processes have ended since"));

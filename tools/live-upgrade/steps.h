@@ -98,6 +98,8 @@ void lu_rename_records(LuUpgrade *up, const char *which);
 gboolean lu_step_handover(LuUpgrade *up, GError **errp);
 /* Whether the old process's query-localhost-migrate tells of the handover to the new one. */
 gboolean lu_is_of_this(const LuUpgrade *up, JsonNode *info);
+/* By the same answer: its pages went with the new process. */
+gboolean lu_check_not_lost(JsonNode *info, GError **errp);
 /* Follows one that is under way, by the old process; TRUE: the guest is in the new one. */
 gboolean lu_follow(LuUpgrade *up, GError **errp);
 /* Follows by the new process, when the old one is gone. */
