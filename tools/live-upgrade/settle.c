@@ -114,16 +114,6 @@ gboolean lu_step_retire(LuUpgrade *up, GError **errp)
 	return ok;
 }
 
-/* Names are left to take over, and all else is done. */
-static gboolean keep_journal(LuUpgrade *up, GError **errp)
-{
-	lu_note(up, g_strdup_printf("QEMU %d keeps the names that could not be renamed; run this "
-				    "again when they can",
-				    (int)up->new->pid));
-	g_ptr_array_set_size(up->journal->afterwards, 0);
-	return lu_journal_write(up->journal, errp);
-}
-
 gboolean lu_step_settle(LuUpgrade *up, GError **errp)
 {
 	if (up->new) {
@@ -131,8 +121,13 @@ gboolean lu_step_settle(LuUpgrade *up, GError **errp)
 		lu_step_names(up, NULL);
 		lu_rename_records(up, "last");
 		lu_remove_folder(up, up->new);
-		if (!lu_paths_forget_taken(up->journal->paths, up->new))
-			return keep_journal(up, errp);
+		if (!lu_paths_forget_taken(up->journal->paths, up->new)) {
+			/* All else is done: the journal stays for these. */
+			lu_note(up, g_strdup_printf("QEMU %d keeps the names that could not be "
+						    "renamed; run this again when they can",
+						    (int)up->new->pid));
+			return TRUE;
+		}
 	}
 	lu_journal_remove(up->journal);
 	return TRUE;
